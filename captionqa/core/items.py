@@ -1,0 +1,47 @@
+"""What a run asks: items. An item is one question to the model with the images it is about.
+
+In: nothing but values. Out: frozen values. Never touches a file; an image is named here and read in `data.images`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Where one image comes from. Exactly one of ``path`` and ``data`` is set, unless ``problem`` already says
+    why it cannot be read (a path that leaves the data set's folder, a cell that is no image)."""
+
+    name: str
+    """As exported: the path relative to the data set's folder, or ``<qid>#<position>`` for bytes without a path."""
+    path: str | None = None
+    """Absolute path of the file to read."""
+    data: bytes | None = None
+    """The file's bytes, when the parquet file carries them."""
+    problem: str | None = None
+    """An `errors.ImageProblem` value known before reading."""
+    detail: str = ""
+    """What to tell the user about ``problem``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One keyed request."""
+
+    id: str
+    """qid of a question, or an image's path relative to the data set's folder. Unique within a run."""
+    ordinal: int
+    """Position in the data set, from 0. Orders exports, identifies nothing."""
+    key: str
+    """Digest of what is asked (see `core.keys`): another question under the same id has another key."""
+    content: tuple[str | ImageSource, ...]
+    """The user message, in the order the model reads it."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the journal must remember so that exports need no data set: question, choices, gold, category, …"""
+
+    @property
+    def images(self) -> tuple[ImageSource, ...]:
+        return tuple(part for part in self.content if isinstance(part, ImageSource))

@@ -1,0 +1,63 @@
+"""How an item ended. Every item ends in exactly one outcome and the counts add up to the number of items.
+
+In: a server's completion or a failure. Out: frozen records, as dictionaries ready for the journal and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class OutcomeKind(StrEnum):
+    ANSWERED = "answered"
+    """The model's text is in ``output``. Whether it is right is decided by grading, not here."""
+    BAD_IMAGE = "bad_image"
+    MISSING_IMAGE = "missing_image"
+    REJECTED = "rejected"
+    """The server said that this request is at fault (400, 413, 422, a permanent 500)."""
+    FAILED = "failed"
+    """No answer after every attempt: time-outs, 5xx, dropped connections, empty or aborted answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request."""
+
+    kind: OutcomeKind
+    output: str | None = None
+    """The model's text, untouched; None unless answered."""
+    reasoning: str | None = None
+    """A thinking model's reasoning, kept apart from the answer."""
+    finish_reason: str | None = None
+    """As the server said it: ``stop``, ``length``, …"""
+    usage: Mapping[str, int] = field(default_factory=dict)
+    """Tokens: ``prompt_tokens``, ``completion_tokens``."""
+    reason: str | None = None
+    """Why there is no answer: an `errors.ImageProblem`, an HTTP status class, ``timeout``, …"""
+    detail: str | None = None
+    """The same for people: the server's message or the file and what is wrong with it."""
+    latency_s: float | None = None
+    """Seconds from sending the last attempt to its complete answer."""
+    attempts: int = 0
+    """Requests sent for this item in this run; 0 when nothing was sent."""
+
+    @property
+    def answered(self) -> bool:
+        return self.kind is OutcomeKind.ANSWERED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set, ready for JSON."""
+        fields: dict[str, Any] = {"outcome": self.kind.value}
+        for name in ("output", "reasoning", "finish_reason", "reason", "detail"):
+            value = getattr(self, name)
+            if value is not None:
+                fields[name] = value
+        if self.usage:
+            fields["usage"] = dict(self.usage)
+        if self.latency_s is not None:
+            fields["latency_s"] = round(self.latency_s, 4)
+        fields["attempts"] = self.attempts
+        return fields

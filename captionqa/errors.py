@@ -1,0 +1,117 @@
+"""Every error a user can meet, and the exit code it ends with.
+
+    CaptionQAError                  1   something failed; the message says what, where and what to do
+    ├── UsageError                  2   the command line, a style, a config file
+    ├── InputError                  2   a data set or parquet file that cannot be used
+    ├── IdentityMismatch            2   the output belongs to another run
+    ├── ServerError                 1
+    │   ├── ServerRefused           1   401, 403, unknown model, wrong path: no item can succeed
+    │   └── ServerGone              1   waited for the server as long as allowed
+    └── JournalError                1
+        ├── JournalCorrupt          1   an unreadable line that is not a torn last one
+        ├── JournalBusy             1   another writer has the journal
+        └── SaveFailed              1   disk full, read-only folder: nothing more can be kept safe
+
+    ImageError                          one item's image; becomes that item's typed outcome, never ends a run
+    ├── MissingImage
+    └── BadImage
+
+A new error takes the nearest parent, a message in three parts (what with its value → where → what to do)
+and, when a script must tell it apart, an exit code of its own.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ended; the numbers are part of the command contract."""
+
+    COMPLETE = 0
+    ERROR = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    """Finished, but some items have no answer."""
+    STOPPED = 75
+    """Stopped early on purpose (signal, walltime) and resumable; EX_TEMPFAIL of sysexits.h."""
+
+
+class CaptionQAError(Exception):
+    """A user's error: printed without a traceback."""
+
+    exit_code = ExitCode.ERROR
+
+
+class UsageError(CaptionQAError):
+    exit_code = ExitCode.USAGE
+
+
+class InputError(CaptionQAError):
+    exit_code = ExitCode.USAGE
+
+
+class IdentityMismatch(CaptionQAError):
+    exit_code = ExitCode.USAGE
+
+
+class ServerError(CaptionQAError):
+    pass
+
+
+class ServerRefused(ServerError):
+    pass
+
+
+class ServerGone(ServerError):
+    pass
+
+
+class JournalError(CaptionQAError):
+    pass
+
+
+class JournalCorrupt(JournalError):
+    pass
+
+
+class JournalBusy(JournalError):
+    pass
+
+
+class SaveFailed(JournalError):
+    pass
+
+
+class ImageProblem(StrEnum):
+    """Why an image cannot be sent; recorded as the reason of a ``bad_image`` or ``missing_image`` outcome."""
+
+    MISSING = "missing"
+    OUTSIDE_DATASET = "outside_dataset"
+    UNREADABLE = "unreadable"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    NOT_AN_IMAGE = "not_an_image"
+    CORRUPT = "corrupt"
+    BOMB = "decompression_bomb"
+    TOO_SMALL = "too_small"
+    ASPECT_RATIO = "aspect_ratio"
+    BAD_VALUE = "bad_value"
+    """The cell holds something that is neither a path nor bytes."""
+
+
+class ImageError(Exception):
+    """One image cannot be sent. ``problem`` is the typed reason, the text says which file and what to do."""
+
+    def __init__(self, problem: ImageProblem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+class MissingImage(ImageError):
+    def __init__(self, message: str) -> None:
+        super().__init__(ImageProblem.MISSING, message)
+
+
+class BadImage(ImageError):
+    pass
