@@ -21,6 +21,8 @@ class ImageSource:
     """Absolute path of the file to read."""
     data: bytes | None = None
     """The file's bytes, when the parquet file carries them."""
+    version: int | str | None = None
+    """The file's size in bytes, or a digest of ``data``; None when there is no such file. Part of the item's key."""
     problem: str | None = None
     """An `errors.ImageProblem` value known before reading."""
     detail: str = ""
@@ -41,6 +43,9 @@ class Item:
     """The user message, in the order the model reads it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the journal must remember so that exports need no data set: question, choices, gold, category, …"""
+    recorded: Mapping[str, Any] | None = None
+    """The journal's record when it holds the answer to this very request and only the facts about it have changed (a
+    corrected gold answer): it is saved again with the new facts, without asking."""
 
     @property
     def images(self) -> tuple[ImageSource, ...]:

@@ -1,0 +1,229 @@
+"""What one stretch of text says: the resolver that every stage shares.
+
+In: text blanked by `sections.without_markup`, and the options. Out: a `Reading` or None when it says nothing.
+A letter counts only when bounded («A dog», «I think», «A-frame» hold none), several letters are several, a letter
+past the last option is out of range, and a letter beside another option's text is a conflict.
+"""
+
+from __future__ import annotations
+
+import re
+
+from captionqa.core.answers.letters import Reading, Reason
+from captionqa.core.answers.options import LETTERS, Mention, Options, Token, is_word, tokens
+
+_NAME = (
+    r"(?i:(?:the |la |el |die )?(?:option|choice|answer|letter|alternative|statement|opci[oó]n|opção|选项|选"
+    r"|答案)s?[ :]{0,2})"
+)
+HEAD = re.compile(
+    rf"[\s\"'>#:=→.\-]{{0,40}}(?P<name>{_NAME}?)[\s\"']{{0,6}}(?P<open>[(\[]?)[ \t]{{0,4}}(?P<letter>[A-Za-z])"
+    r"[ \t]{0,4}(?P<close>[)\]]|(?=[.:,;、。\"'\n!?]|选项|项|$))?(?![^\W\u3040-\u30ff\u3400-\u9fff]|['’]\w|-\w"
+    r"|[ \t]{0,2}[=+<^_≈])"
+)
+_JOIN = re.compile(
+    r"[\s.]{0,6}(?:,|/|、|&|和|及|或|与|\band\b|\bor\b|\+)[\s,]{0,4}(?:\band\b|\bor\b)?\s{0,4}(?i:(?:possibly"
+    r"|perhaps|also|maybe|both) )?"
+    r"(?i:(?:the )?(?:option|choice|answer|选项)s?)?\s{0,4}(?P<open>[(\[]?)\s{0,2}(?P<letter>[A-Z])\s{0,2}[)\]]?"
+    r"(?![^\W\u3040-\u30ff\u3400-\u9fff]|['’]\w|-\w)"
+)
+_LABEL = re.compile(r"[\s,;.]{0,6}[(\[]?(?P<letter>[A-Z])[)\].:]\s")
+_LIST_ITEM = re.compile(
+    r"\s{0,20}\n[\s\-]{0,20}(?:(?i:option|choice)\s)?[(\[]?(?P<letter>[A-Z])(?:[)\].:]|[ \t]{0,4}(?=\n|$))"
+)
+_RUN = re.compile(r"[\s\"'(:\[]{0,20}(?P<run>[A-Z]{2,})(?![\w'-])")
+_EITHER = re.compile(r"\s{0,6}(?:either|both|one of)\b", re.IGNORECASE)
+_ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+_INDEX = re.compile(
+    r"\s{0,10}(?:the\s)?(?:(?:option|choice|answer|选项)\s{0,2}(?:no\.?|number|#)?\s{0,2}(?P<number>\d{1,3})(?![\w.%])"
+    rf"|(?P<ordinal>{'|'.join(_ORDINALS)}|last)\s(?:option|choice|answer|one)\b)",
+    re.IGNORECASE,
+)
+_CONTRAST = re.compile(
+    r"\b(?:rather than|instead of|not|over|than|compared|unlike|but not|while|whereas|as opposed|closer to"
+    r"|versus)\b|而不是|而非",
+    re.IGNORECASE,
+)
+_NEGATION_BEFORE = re.compile(
+    r"(?:\b(?:not|never|no|neither|nor|than|unlike|of|without)|n't|不是|非)\s{0,3}(?:the |a |an |be )?$", re.IGNORECASE
+)
+CLAUSE_CHARS = 300
+
+
+def clause_end(text: str, start: int, limit: int) -> int:
+    """Where the clause that starts here ends: its line, its sentence, at most `CLAUSE_CHARS` characters."""
+    limit = min(limit, start + CLAUSE_CHARS)
+    while start < limit and text[start].isspace():
+        start += 1
+    match = _CLAUSE_END.search(text, start, limit)
+    return match.start() if match else limit
+
+
+_CLAUSE_END = re.compile(r"\n|[.!?;](?=\s|$)|。|!|;(?=\s)")
+
+
+def _others(text: str, at: int, letter: str, options: Options, limit: int) -> set[str]:
+    """Letters joined to this one: «A and C», «A/B», «(A) cat or (B) dog», a list of options."""
+    found: set[str] = set()
+    own = letter
+    for _ in range(len(LETTERS)):
+        match = _JOIN.match(text, at, limit) or _JOIN.match(text, skip_own(text, at, own, options, limit), limit)
+        if match is None:
+            match = _next_item(text, at, own, options, limit)
+            if match is None:
+                break
+        elif match["letter"] in "AI" and not match["open"] and is_word(text, match.end(), match["letter"]):
+            break
+        own = match["letter"]
+        at = match.end()
+        found.add(own)
+    return found - {letter}
+
+
+def _next_item(text: str, at: int, letter: str, options: Options, limit: int) -> re.Match[str] | None:
+    """The label of the next option, when options are listed after this letter, on lines of their own or in one line."""
+    after = LETTERS[(LETTERS.index(letter) + 1) % len(LETTERS)]
+    own_end = skip_own(text, at, letter, options, limit)
+    inline = _LABEL.match(text, own_end, limit) if own_end > at + 1 else None
+    if inline is not None and inline["letter"] == after:
+        return inline
+    line_end = text.find("\n", at, min(limit, at + CLAUSE_CHARS))
+    item = _LIST_ITEM.match(text, line_end, limit) if line_end >= 0 else None
+    if item is None or item["letter"] == letter or item["letter"] not in options.letters:
+        return None
+    own_text = skip_own(text, item.end(), item["letter"], options, limit) > item.end() + 1
+    return item if item["letter"] == after or own_text else None
+
+
+def skip_own(text: str, at: int, letter: str, options: Options, limit: int) -> int:
+    """Past the text of this letter's own option, if that follows, and its closing bracket."""
+    index = LETTERS.index(letter)
+    if index < len(options.keys) and options.keys[index]:
+        key = options.keys[index]
+        found = tokens(text, at, min(limit, at + 2 * len(options.texts[index]) + 40))
+        if tuple(token.key for token in found[: len(key)]) == key:
+            at = found[len(key) - 1].end
+    while at < limit and text[at] in ")] ":
+        at += 1
+    return at
+
+
+def _binds_elsewhere(text: str, at: int, index: int, options: Options, limit: int) -> bool:
+    """Whether what follows the letter is another option's text."""
+    while at < limit and text[at] in " \t.:)]-,\"'=":
+        at += 1
+    if at >= limit or text[at] == "\n":
+        return False
+    end = min(limit, at + max((len(t) for t in options.texts), default=0) * 2 + 20)
+    found = tokens(text, at, end)
+    if not found or found[0].start > at + 6:
+        return False
+    own = options.keys[index]
+    mention = options.at(found, 0)
+    if mention is None or mention.index == index:
+        return False
+    if own and tuple(token.key for token in found[: len(own)]) == own:
+        return False
+    line = tuple(token.key for token in found if "\n" not in text[at : token.end])
+    return not (own and len(line) > len(options.keys[mention.index]) and line == own[: len(line)])
+
+
+def _letter(text: str, start: int, limit: int, options: Options) -> Reading | None:
+    match = HEAD.match(text, start, limit)
+    if match is None:
+        return None
+    raw, name, closed = match["letter"], bool(match["name"]), match["close"] is not None
+    at = match.end()
+    if raw.islower():
+        alone = not text[at:limit].strip(" \t\n.)\"'")
+        if not (match["close"] or (name and raw not in "ai") or alone) or (
+            raw in "ai" and not (match["close"] or alone)
+        ):
+            return None
+    elif not match["open"] and not name and not match["close"] and is_word(text, match.end("letter"), raw):
+        return None
+    letter = raw.upper()
+    where = (match.start("open"), at)
+    if letter not in options.letters:
+        if closed or name:
+            return Reading(None, Reason.OUT_OF_RANGE, *where)
+        return None
+    others = _others(text, at, letter, options, limit)
+    if others:
+        return Reading(None, Reason.SEVERAL, *where)
+    if not options.open and _binds_elsewhere(text, at, LETTERS.index(letter), options, limit):
+        return Reading(None, Reason.CONFLICT, *where)
+    return Reading(letter, None, *where)
+
+
+def _index(text: str, start: int, limit: int, options: Options) -> Reading | None:
+    match = _INDEX.match(text, start, limit)
+    if match is None or options.open:
+        return None
+    if match["number"]:
+        index = int(match["number"]) - 1
+    elif match["ordinal"].lower() == "last":
+        index = len(options.letters) - 1
+    else:
+        index = _ORDINALS.index(match["ordinal"].lower())
+    if 0 <= index < len(options.letters):
+        return Reading(options.letters[index], None, match.start(), match.end())
+    return Reading(None, Reason.OUT_OF_RANGE, match.start(), match.end())
+
+
+def _run(text: str, start: int, limit: int, options: Options) -> Reading | None:
+    """«ABD»: several letters, unless it is a word."""
+    match = _RUN.match(text, start, limit)
+    if match is None or not set(match["run"]) <= set(options.letters) or len(set(match["run"])) < len(match["run"]):
+        return None
+    return (
+        Reading(None, Reason.SEVERAL, match.start("run"), match.end())
+        if sorted(match["run"]) == list(match["run"])
+        else None
+    )
+
+
+def by_text(text: str, start: int, limit: int, options: Options) -> Reading | None:
+    """The one option whose text the clause that starts here mentions, or the first before a contrast."""
+    end = clause_end(text, start, limit)
+    found = tokens(text, start, end)
+    mentions = [
+        m for m in options.mentions(found) if not _NEGATION_BEFORE.search(text, max(start, m.start - 24), m.start)
+    ]
+    if not mentions:
+        return None
+    first = mentions[0]
+    others = {m.index for m in mentions} - {first.index}
+    if others and not _leads(found, first):
+        rest = next(m for m in mentions if m.index != first.index)
+        if not _CONTRAST.search(text, first.end, rest.start):
+            return Reading(None, Reason.SEVERAL, first.start, first.end)
+    elif others:
+        rest = next(m for m in mentions if m.index != first.index)
+        if re.fullmatch(r"[\s,/&]*(?:and|or|和|或)?[\s,]*(?:the )?", text[first.end : rest.start]):
+            return Reading(None, Reason.SEVERAL, first.start, first.end)
+    return Reading(options.letter(first.index), None, first.start, first.end)
+
+
+def _leads(found: list[Token], mention: Mention) -> bool:
+    return found[0].start == mention.start
+
+
+def resolve(text: str, start: int, limit: int, options: Options) -> Reading | None:
+    """What the text from ``start`` says. A line equal to an option's text beats letters."""
+    line_start = start
+    while line_start < limit and (text[line_start].isspace() or text[line_start] in ":\"'"):
+        line_start += 1
+    line_end = clause_end(text, line_start, limit)
+    found = tokens(text, line_start, line_end)
+    index = options.equal(found)
+    if index is not None and (len(options.texts[index].strip()) > 1 or "(" not in text[line_start:line_end]):
+        return Reading(options.letter(index), None, found[0].start, found[-1].end)
+    either = _EITHER.match(text, start, limit)
+    reading = _letter(text, either.end() if either else start, limit, options)
+    return (
+        reading
+        or _run(text, start, limit, options)
+        or _index(text, start, limit, options)
+        or by_text(text, start, limit, options)
+    )

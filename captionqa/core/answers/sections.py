@@ -1,0 +1,89 @@
+"""The part of an output that can hold the answer.
+
+In: the output. Out: text of the same length or a slice with its offset, so that every later offset still points
+into the output as given. Never reorders, never changes a length while cleaning.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_PUNCTUATION = str.maketrans("‘’‛′“”„«»−–—，：；！？。", '\'\'\'\'"""""---,:;!?。')
+_THINKING_ENDS = re.compile(
+    r"</think(?:ing)?>|</thought>|</reasoning>|◁/think▷|\[/THINK\]|<\|channel\|>final<\|message\|>", re.IGNORECASE
+)
+_THINKING_STARTS = re.compile(
+    r"<think(?:ing)?>|<thought>|<reasoning>|◁think▷|\[THINK\]|<\|channel\|>analysis", re.IGNORECASE
+)
+_TURN_MARKS = re.compile(
+    r"</s>|<\|(?:im_end|im_start|endoftext|eot_id|end|user|return)\|>|<end_of_turn>|<\|start_header_id\|>"
+    r"|\n[ \t]*(?:###[ \t]*)?(?:User|Human|Instruction)[ \t]*:",
+    re.IGNORECASE,
+)
+_END_MARKS = re.compile(r"<eo[aeh]>|<s>|</s>|<\|[a-z_]{1,20}\|>|<unk>|<pad>", re.IGNORECASE)
+_NEXT_QUESTION = re.compile(
+    r"\n[ \t]*(?:\*\*|#{1,4}[ \t])?(?:(?:Next |New )?Question|Q|问题"
+    r"|题目)[ \t]{0,3}\d{0,3}[ \t]{0,3}(?:\*\*)?[:.](?:\*\*)?[ \t\n]"
+)
+# `<` and `>` stay: «<image 1>» may be an option.
+_MARKUP = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|bf|rm|boxed|fbox|operatorname)[ ]?\{"
+    r"|\\(?:left|right|displaystyle|quad|qquad|big|Big)(?![A-Za-z])|\\[,;:! ()\[\]]|[*`${}~]|(?m:^[ \t]*[>#|]+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A slice of the output."""
+
+    text: str
+    offset: int
+
+
+def normalise(text: str) -> str:
+    """Full-width forms, exotic spaces and quotes as plain ones; the length stays. Superscripts and circled digits
+    keep their meaning («cm²» is not «cm2»), so other numerals are left alone."""
+    if text.isascii():
+        return text
+    table: dict[int, str] = {}
+    for char in set(text):
+        folded = unicodedata.normalize("NFKC", char)
+        if len(folded) == 1 and folded != char and unicodedata.category(char) not in ("No", "Nl"):
+            table[ord(char)] = folded
+    return text.translate(table).translate(_PUNCTUATION)
+
+
+def without_markup(text: str) -> str:
+    """Markdown and LaTeX dressing replaced by as many blanks."""
+    return _MARKUP.sub(lambda match: " " * len(match.group()), text)
+
+
+def after_thinking(text: str) -> Section | None:
+    """What follows the last end of thinking; None when thinking was opened and never closed."""
+    start = 0
+    for match in _THINKING_ENDS.finditer(text):
+        start = match.end()
+    if _THINKING_STARTS.search(text, start):
+        return None
+    return Section(text[start:], start)
+
+
+def first_turn(section: Section) -> Section:
+    """Up to a chat-turn mark, if anything stands before it; other end marks are blanked."""
+    text = section.text
+    for match in _TURN_MARKS.finditer(text):
+        if text[: match.start()].strip():
+            text = text[: match.start()]
+            break
+    text = _END_MARKS.sub(lambda match: " " * len(match.group()), text)
+    return Section(text, section.offset)
+
+
+def before_next_question(section: Section) -> Section | None:
+    """Up to a question that the model invented after its answer; None when there is none."""
+    for match in _NEXT_QUESTION.finditer(section.text):
+        if section.text[: match.start()].strip():
+            return Section(section.text[: match.start()], section.offset)
+    return None

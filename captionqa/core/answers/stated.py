@@ -1,0 +1,141 @@
+"""The final answer of an open question, as the output states it.
+
+In: the output. Out: a `Stated` answer with offsets, or None when there is no stated answer to find. Prose with a number
+in it states nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from captionqa.core.answers import sections
+from captionqa.core.answers.boxes import has_box, last_box
+from captionqa.core.answers.letters import Method, Reason
+from captionqa.core.answers.statements import REFUSAL, negates
+
+_TAG = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
+_TAG_END = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
+_DECLARED = re.compile(
+    r"\b(?:answer|result|solution|value)(?:\s(?:to|for|of)\b[^.:=\n]{0,100}?)?(?:\*\*)?\s{0,3}"
+    r"(?:(?:is|equals|would be|should be|must be)\b(?:\s(?:therefore|thus|then|simply|approximately"
+    r"|about))?\s{0,2}:?|[:=])(?:\*\*)?"
+    r"|(?:答案|结果)(?:应该|应)?(?:是|为|:|】)\s{0,3}:?",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where)\b|\s(?:because|since)\b")
+_MATHS = r"(?:\$?-?\s?[\d.\\(\[{√π$])"
+_IS = re.compile(
+    rf"(?:=|≈|\\approx|\b(?:is|are|equals|equal to|gives|get"
+    rf"|obtain))\s{{0,3}}(?P<value>{_MATHS}[^=\n]{{0,80}}?|\*\*[^*\n]{{1,60}}\*\*)[.\s]{{0,6}}$",
+)
+_EMPHASIS = re.compile(r"\*\*(?P<bold>[^*\n]{1,80})\*\*|\$(?P<maths>[^$\n]{1,120})\$")
+_SHORT_WORDS = 6
+_SHORT_CHARS = 80
+_TAIL_CHARS = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A final answer: its text, where it stands in the output and which rule found it."""
+
+    text: str
+    method: Method
+    span: tuple[int, int]
+
+
+def stated_answer(output: str, *, finish_reason: str | None = None) -> Stated | Reason:
+    """The final answer, or why there is none. After ``finish_reason`` «length» only complete statements count."""
+    section = sections.after_thinking(sections.normalise(output))
+    if section is None:
+        return Reason.UNCLOSED_THINKING
+    section = sections.first_turn(section)
+    section = sections.before_next_question(section) or section
+    text = section.text
+    if not any(char.isalnum() for char in text):
+        return Reason.EMPTY
+    cut = finish_reason == "length"
+    found = _boxed(text) or _tagged(text) or _declared(text, cut=cut)
+    if found is None and (cut or has_box(text)):
+        return Reason.NO_MATCH
+    if found is None and REFUSAL.search(text, max(0, len(text) - _TAIL_CHARS)):
+        return Reason.REFUSAL
+    found = found or _short(text) or _last_line(text)
+    if found is None:
+        return Reason.NO_MATCH
+    method, start, end = found
+    start, end = start + section.offset, end + section.offset
+    return Stated(output[start:end], method, (start, end))
+
+
+Found = tuple[Method, int, int]
+
+
+def _trimmed(method: Method, text: str, start: int, end: int) -> Found | None:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return (method, start, end) if end > start else None
+
+
+def _boxed(text: str) -> Found | None:
+    box = last_box(text)
+    return _trimmed(Method.BOXED, text, *box) if box else None
+
+
+def _tagged(text: str) -> Found | None:
+    opens = list(_TAG.finditer(text))
+    if not opens:
+        return None
+    close = _TAG_END.search(text, opens[-1].end())
+    return _trimmed(Method.TAG, text, opens[-1].end(), close.start()) if close else None
+
+
+def _declared(text: str, *, cut: bool) -> Found | None:
+    """The last declaration; one that ends where the output was cut is not complete."""
+    tail = max(0, len(text) - _TAIL_CHARS)
+    for match in reversed(list(_DECLARED.finditer(text, tail))):
+        start = match.end()
+        while start < len(text) and (text[start].isspace() or text[start] in "*:"):
+            start += 1
+        if negates(text, match.start()) or re.match(
+            r"not\b|unknown\b|unclear\b", text[start : start + 12], re.IGNORECASE
+        ):
+            continue
+        stop = _SENTENCE_END.search(text, start)
+        end = stop.start() if stop else len(text)
+        if (cut and stop is None) or REFUSAL.search(text, start, end):
+            continue
+        found = _trimmed(Method.DECLARED, text, start, end)
+        if found is not None and found[2] - found[1] <= 400:
+            return found
+    return None
+
+
+def _short(text: str) -> Found | None:
+    stripped = text.strip()
+    if "\n" in stripped or len(stripped) > _SHORT_CHARS or len(stripped.split()) > _SHORT_WORDS:
+        return None
+    if _IS.search(stripped) or _EMPHASIS.search(stripped):
+        return None
+    return _trimmed(Method.WHOLE, text, 0, len(text))
+
+
+def _last_line(text: str) -> Found | None:
+    """A last line that is short, ends in «= value» or «is value», or emphasises one thing."""
+    stripped = text.rstrip()
+    start = stripped.rfind("\n") + 1
+    if len(stripped) - start > 2000:
+        return None
+    line = stripped[start:]
+    match = _IS.search(line, max(0, len(line) - 200))
+    if match is not None:
+        return _trimmed(Method.LAST_LINE, text, start + match.start("value"), start + match.end("value"))
+    marked = list(_EMPHASIS.finditer(line))
+    if len(marked) == 1:
+        name = "bold" if marked[0]["bold"] else "maths"
+        return _trimmed(Method.LAST_LINE, text, start + marked[0].start(name), start + marked[0].end(name))
+    if start and len(line) <= _SHORT_CHARS // 2 and len(line.split()) <= _SHORT_WORDS - 2:
+        return _trimmed(Method.LAST_LINE, text, start, len(stripped))
+    return None

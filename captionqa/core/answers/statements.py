@@ -1,0 +1,201 @@
+"""Statements of an answer: «the answer is», «Answer:», «I choose», «(B) is correct», «答案是», «none of the above».
+
+In: text blanked by `sections.without_markup`, and the options. Out: what the last statement says. The last one wins,
+because models correct themselves; negated ones are dropped; different letters without a conclusion are several.
+"""
+
+from __future__ import annotations
+
+import re
+
+from captionqa.core.answers.candidates import resolve, skip_own
+from captionqa.core.answers.letters import Reading, Reason
+from captionqa.core.answers.options import Options
+
+_BE = (
+    r"(?:is|are|was|be|would be|will be|should be|must be|has to be|seems to be|appears to be|(?:is|would be"
+    r"|are)?\s?as follows|remains)"
+    r"(?: (?:therefore|thus|then|likely|probably|most likely|definitely|clearly|indeed|actually|simply|now))?"
+)
+_NOUN = r"(?:answer|option|choice|response|selection|statement|conclusion)"
+_DECLARED = re.compile(
+    # «the (final/correct) answer (to …) is», «answer:», «my choice →»
+    rf"\b(?:answers(?=\s\w)|answer|closest(?= (?:is|would))|(?:correct|right|best|final|my|closest|appropriate"
+    rf"|accurate|suitable|matching|plausible|likely|valid)"
+    rf"\s{_NOUN}s?|best guess|guess)\b"
+    rf"(?:\s\([^()\n]{{0,40}}\)|\s(?:to|for|of|from|here|that|based|in|among|given|which"
+    rf"|describing)\b[^.:\n]{{0,160}}?)?"
+    rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|[:=]|=>|→|->|\])"
+    r"|(?<![\w'])(?:the )?(?:correct|right|best|most (?:likely|appropriate|accurate|suitable)|closest)\s(?!"
+    rf"{_NOUN})[a-z][^.:,\n]{{0,120}}?\s{_BE}\s{{0,3}}:?"
+    r"|(?<![\w'])(?:I|i|we|We|I'd|i'd|I'll|we'd|one|You|you)\s(?:(?:would|will|must|should|can|could|may"
+    r"|might|do|have to|am going to|'d|'ll)\s)?"
+    r"(?:therefore |thus |now |still |probably )?"
+    r"(?:choose|pick|select|go(?:ing)? with|opt for|chose|answer|settle on"
+    r"|conclude(?: that)?)\b(?: that)?(?: it is)?[: ]"
+    r"|\b(?:must|should|has to|got to) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
+    r"|\b(?:if i had to (?:choose|guess|pick)|selected|correspond(?:s|ing)? (?:to|with)|matches|given by"
+    r"|choose|select|selecting"
+    r"|is in|mentioned in|stated in)"
+    r"(?=:?,?\s(?:the )?(?:(?:option|choice|answer|letter)s?\s[(\[]?\s{0,3}[A-Z]\b|\([A-Z]\)))(?:,)?"
+    r"|\bif i had to (?:choose|guess|pick),"
+    # other languages
+    r"|\br[ée]ponse(?:\s\w{1,12}){0,2}\s{0,2}(?:est|:)|\bantwort(?:\s\w{1,12}){0,2}\s{0,2}(?:ist|lautet|:)"
+    r"|\b(?:respuesta|resposta|risposta)(?:\s\w{1,12}){0,2}\s{0,2}(?:es|é|è|:)"
+    r"|ответ(?:\s\w{1,12})?\s{0,2}[:-]|答え\s{0,2}[:は]"
+    r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:\w{0,4}?)(?:应该|应当|应)?(?:是|为|选|:|】)+[是为选:\s]{0,8}"
+    r"|(?:故|因此|所以|应该?|应当|我)选(?:择|项)?(?:是|为|:)?(?!项)",
+    re.IGNORECASE,
+)
+# «(B) is the correct answer», «option A is correct», «C选项正确»
+_LABEL = re.compile(
+    r"(?<![\w'(\[-])(?P<name>(?i:option|choice|statement|answer)\s{1,2})?(?:\((?P<closed>[A-Z])\)"
+    r"|(?P<bare>[A-Z])(?=[ ,:.]))"
+)
+_IS_CORRECT = re.compile(
+    r"\s{0,3},?\s?(?:is|are|was|were|must be|would be|should be|seems|appears|looks)\s(?:(?:also|therefore"
+    r"|thus|indeed|clearly|definitely"
+    r"|likely|probably|both|all|to be)\s){0,2}(?:the |a )?(?:only )?(?:most )?"
+    r"(?:correct|right|best|true|appropriate|likely correct|accurate)(?: (?:one|answer|option|choice"
+    r"|statement|match|response)s?)?"
+    r"(?![\w-]| (?:to|that)\b)"
+)
+_JOINED = re.compile(r"[A-Z]\)?\s{0,2}(?:,\s{0,2})?(?:and|or|,|、|和|&)\s{0,3}(?:option |choice )?\(?$")
+_POSTPOSED_ZH = re.compile(r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?(?:选项)?\s?(?:是)?(?:正确|对)的?(?!性|率)")
+_NEGATED = re.compile(
+    r"(?:\b(?:not|never|neither|nor|no|cannot|can't|don't|doubt|isn't|without|whether|if the|unclear"
+    r"|initially|at first|first (?:thought|guess|glance)"
+    r"|might|may|could|what|how|once|before)\b|n't\b|不|无法)[^.;!?\n,。]{0,60}$",
+    re.IGNORECASE,
+)
+_NEGATIVE_START = re.compile(
+    r"\s{0,3}(?P<not>not|n't|neither|cannot be|incorrect|wrong)\b(?P<rest>[^.\n]{0,80}?\b(?:but|rather"
+    r"|instead|it is|it's)\b)?",
+    re.IGNORECASE,
+)
+_NONE = re.compile(
+    r"\b(?:none|neither|no one) (?:of )?(?:the |these |those |given |provided |above |available |listed |is |are ){0,4}"
+    r"(?:options?|choices?|answers?|above|\(?[A-Z]\)?\b[^.\n]{0,60} nor)\b"
+    r"|\bnone of (?:these|them|the (?:given|provided|above|available|listed|other)|\(?[A-Z]\)?,)"
+    r"|\b(?:not|isn't|n't) (?:\w{1,12} ){0,4}(?:among|in|on|one of|listed in|available in|provided in"
+    r"|provided|listed|available|included)"
+    r"(?: (?:the |any of |of |these |given |provided |listed ){0,4}(?:options?|choices?|answers?|list)"
+    r"|\s{0,2}(?:[.\n]|$))"
+    r"|\b(?:there is |is |are )?no (?:correct|right|suitable|valid|matching) (?:answer|option|choice)"
+    r"|\bneither \(?[A-Z]\)? nor"
+    r"|\bneither (?:option|choice)\b"
+    r"|无正确(?:答案|选项)|没有(?:一个)?(?:正确)?(?:的)?(?:选项|答案)|都不(?:正确|符合)|题目[^。\n]{0,20}(?:有误|错误|出错|不足)",
+    re.IGNORECASE,
+)
+_ALL = re.compile(
+    r"\b(?:all|both) of (?:the above|them|these|the (?:options|choices))\b|\ball (?:the )?(?:options|choices) are\b",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|so|finally|final|wait|correction|actually|however|instead|conclusion|correct"
+    r"|overall|rather|but"
+    r"|re-?check|upon|in summary)\b|综上|因此|所以|故|【|=>|→",
+    re.IGNORECASE,
+)
+REFUSAL = re.compile(
+    r"\b(?:i'?m|i am|we are) (?:sorry|unable|not able)\b|\bi (?:cannot|can't|can not|could not|couldn't|won't)\b"
+    r"|\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|not possible to) "
+    r"(?:be )?(?:\w{1,14} ){0,3}(?:determine|determined|answer|answered|tell|say|identify|provide|assist|help"
+    r"|select|choose|know|see|conclude)"
+    r"|\b(?:not|n't) (?:\w{1,12} ){0,3}(?:enough|sufficient|possible|provide information|able|clear)\b"
+    r"|\binsufficient information"
+    r"|\b(?:please (?:provide|select|describe|upload)|error:|failed to)\b|\bcan(?:not|'t) (?:determine|tell|say|answer)"
+    r"|\bno (?:potted|visible|image)|无法|不能确定|抱歉",
+    re.IGNORECASE,
+)
+
+
+_STATEMENTS = 200
+"""The last ones decide; an output that repeats itself for ever has thousands."""
+HEDGE = re.compile(r"\b(?:difficult|hard|challenging|tricky) to\b", re.IGNORECASE)
+"""Less than a refusal: a conclusion may follow."""
+
+
+def negates(text: str, at: int) -> bool:
+    """Whether the clause up to ``at`` denies or only supposes what comes next."""
+    return _NEGATED.search(text[max(0, at - 80) : at]) is not None
+
+
+def _declared(text: str, options: Options) -> list[Reading]:
+    found: list[Reading] = []
+    for match in list(_DECLARED.finditer(text))[-_STATEMENTS:]:
+        if negates(text, match.start()):
+            continue
+        start = match.end()
+        negative = _NEGATIVE_START.match(text, start)
+        if negative:
+            if negative["rest"] is None:
+                continue
+            start = negative.end()
+        reading = resolve(text, start, min(len(text), start + 1500), options)
+        if reading is not None:
+            found.append(reading)
+    return found
+
+
+def _postposed(text: str, options: Options) -> list[Reading]:
+    found = []
+    for match in _LABEL.finditer(text):
+        letter = match["closed"] or match["bare"]
+        if letter not in options.letters:
+            continue
+        end = match.end()
+        verdict = _IS_CORRECT.match(text, end) or _IS_CORRECT.match(
+            text, skip_own(text, end, letter, options, len(text))
+        )
+        if verdict is None or _NEGATED.search(text[max(0, match.start() - 40) : match.start()]):
+            continue
+        joined = _JOINED.search(text[max(0, match.start() - 16) : match.start() + 1].rstrip(letter))
+        found.append(
+            Reading(None, Reason.SEVERAL, match.start(), end)
+            if joined
+            else Reading(letter, None, match.start(), verdict.end())
+        )
+    for match in _POSTPOSED_ZH.finditer(text):
+        if match["letter"] in options.letters:
+            joined = _JOINED.search(text[max(0, match.start() - 12) : match.start("letter")])
+            reason = Reason.SEVERAL if joined else None
+            found.append(Reading(None if joined else match["letter"], reason, match.start("letter"), match.end()))
+    return found
+
+
+def none_of_the_options(text: str) -> Reading | None:
+    """The last place that says that no option fits, or that all do."""
+    last: Reading | None = None
+    for match in _NONE.finditer(text):
+        last = Reading(None, Reason.NONE_OF_THE_OPTIONS, match.start(), match.end())
+    for match in _ALL.finditer(text):
+        if last is None or match.start() > last.start:
+            last = Reading(None, Reason.SEVERAL, match.start(), match.end())
+    return last
+
+
+def last_statement(text: str, options: Options) -> Reading | None:
+    """What the output declares in the end, or None when it declares nothing."""
+    declared = sorted(
+        _declared(text, options) + _postposed(text, options), key=lambda reading: (reading.end, reading.start)
+    )
+    none = none_of_the_options(text)
+    if not declared:
+        return None
+    last = declared[-1]
+    if (
+        none is not None
+        and none.start > last.end
+        and not any("none" in t.lower() or "neither" in t.lower() for t in options.texts)
+    ):
+        return none
+    if last.letter is None:
+        return last
+    letters = [reading.letter for reading in declared if reading.letter]
+    if len(set(letters)) > 2 or (len(set(letters)) == 2 and letters[-1] not in letters[:-1]):
+        line = text.rfind("\n", 0, last.start)
+        before = text[max(line + 1, last.start - 160) : last.start]
+        if not _CONCLUDES.search(before) and not _CONCLUDES.search(text[max(0, last.start - 60) : last.end]):
+            return Reading(None, Reason.SEVERAL, last.start, last.end)
+    return last

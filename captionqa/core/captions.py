@@ -1,0 +1,57 @@
+"""Captions as a fold of records: which images have a caption, which have none and why.
+
+In: the last record of every image. Out: the caption or the failure of each, and counts that add up. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from captionqa.core.outcomes import OutcomeKind
+
+
+@dataclass(slots=True)
+class CaptionFold:
+    """Counts over the records added so far: ``n == captioned + failed``, asserted."""
+
+    n: int = 0
+    captioned: int = 0
+    truncated: int = 0
+    """Captions that ended at max_tokens; they are among ``captioned``."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """Images without a caption, by outcome."""
+    characters: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, record: Mapping[str, Any]) -> str | None:
+        """The image's caption, or None when it has none."""
+        self.n += 1
+        usage = record.get("usage") or {}
+        self.prompt_tokens += usage.get("prompt_tokens", 0)
+        self.completion_tokens += usage.get("completion_tokens", 0)
+        caption: str | None = record.get("output")
+        if record["outcome"] != OutcomeKind.ANSWERED or caption is None:
+            self.failed[record["outcome"]] += 1
+            return None
+        self.captioned += 1
+        self.truncated += record.get("finish_reason") == "length"
+        self.characters += len(caption)
+        return caption
+
+    def summary(self) -> dict[str, Any]:
+        failed = sum(self.failed.values())
+        assert self.n == self.captioned + failed, "every image has one outcome"
+        return {
+            "n": self.n,
+            "captioned": self.captioned,
+            "truncated": self.truncated,
+            "failed": failed,
+            "failed_by_kind": {kind.value: self.failed[kind] for kind in OutcomeKind if self.failed[kind]},
+            "mean_caption_characters": round(self.characters / self.captioned, 1) if self.captioned else None,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }

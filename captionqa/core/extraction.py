@@ -1,0 +1,169 @@
+"""Which letter an output chooses. Stages in order; the first that decides wins, and the rule is recorded.
+
+In: the output, the choices, and how generation ended. Out: a `Letter`. It never guesses: an article, a pronoun, a
+refusal, two finals or a letter past the last option give no letter and a reason. It never raises on any str.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from captionqa.core.answers import prose, sections, statements
+from captionqa.core.answers.boxes import last_box
+from captionqa.core.answers.candidates import resolve
+from captionqa.core.answers.letters import Letter, Method, Reading, Reason
+from captionqa.core.answers.options import Options
+from captionqa.core.answers.sections import Section
+
+__all__ = ["Letter", "Method", "Reason", "extract_letter"]
+
+_TAG = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
+_TAG_END = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
+_JSON = re.compile(
+    r"(?P<quote>[\"'])(?:final_?)?(?:answer|choice|option|letter|prediction|correct_option)(?P=quote)\s{0,8}:\s{0,8}",
+    re.IGNORECASE,
+)
+_JSON_VALUE = re.compile(
+    r"\"(?P<double>[^\"\n]{0,400})\"|'(?P<single>[^'\n]{0,400})'|(?P<bare>[^,}\n\"'\[]{1,60})"
+    r"|(?P<list>\[[^\]\n]{0,400}\])"
+)
+
+_TAIL_CHARS = 16_000
+"""Statements are looked for in the last 16,000 characters (some 4,000 tokens), so that hostile text stays under a
+second; tags, JSON and boxes are looked for everywhere."""
+
+Verdict = tuple[Method, Reading]
+Stage = Callable[[str, Options], Reading | None]
+
+_STATED: tuple[tuple[Method, Stage], ...] = (
+    (Method.WHOLE, prose.whole),
+    (Method.DECLARED, statements.last_statement),
+    (Method.LEADING, prose.leading),
+    (Method.LAST_LINE, prose.last_line),
+)
+_IN_PROSE: tuple[tuple[Method, Stage], ...] = (
+    (Method.YES_NO, prose.yes_no),
+    (Method.LABELLED, prose.labelled),
+    (Method.SENTENCE_END, prose.sentence_end),
+    (Method.OPTION_TEXT, prose.option_text),
+)
+
+
+def extract_letter(output: str, choices: Sequence[str], *, finish_reason: str | None = None) -> Letter:
+    """The letter that the output finally chooses. Without ``choices`` (options in the picture) A–J count, and only
+    when declared, boxed or alone. After ``finish_reason`` «length» only stages that read a stated answer count."""
+    section = sections.after_thinking(sections.normalise(output))
+    if section is None:
+        return Letter(None, Method.NONE, Reason.UNCLOSED_THINKING, None)
+    section = sections.first_turn(section)
+    options = Options(choices)
+    before = sections.before_next_question(section)
+    verdict = _read(before, options, finish_reason) if before is not None else None
+    if verdict is None or verdict[1].reason is Reason.NO_MATCH:
+        verdict = _read(section, options, finish_reason)
+    method, reading = verdict
+    span = (reading.start + section.offset, reading.end + section.offset) if reading.end > reading.start else None
+    return Letter(reading.letter, method, reading.reason, span)
+
+
+def _read(section: Section, options: Options, finish_reason: str | None) -> Verdict:
+    text = section.text
+    if not any(char.isalnum() for char in text):
+        return Method.NONE, Reading(None, Reason.EMPTY, 0, 0)
+    plain = sections.without_markup(text)
+    found = _tagged(text, plain, options) or _json(text, plain, options) or _boxed(text, plain, options)
+    if found is not None:
+        return found
+    cut = _tail_start(plain)
+    tail = plain[cut:]
+    for method, stage in _STATED:
+        from_start = method in (Method.WHOLE, Method.LEADING)
+        reading = stage(plain if from_start else tail, options)
+        if reading is not None:
+            return method, reading if from_start else _moved(reading, cut)
+    method, reading = _in_prose(tail, options, finish_reason)
+    return method, _moved(reading, cut)
+
+
+def _tail_start(plain: str) -> int:
+    """Where the part begins that statements and prose are read from: 0 but for outputs of a runaway length."""
+    if len(plain) <= _TAIL_CHARS:
+        return 0
+    cut = len(plain) - _TAIL_CHARS
+    newline = plain.find("\n", cut, cut + 1000)
+    return newline + 1 if newline >= 0 else cut
+
+
+def _moved(reading: Reading, offset: int) -> Reading:
+    if reading.end <= reading.start:
+        return reading
+    return replace(reading, start=reading.start + offset, end=reading.end + offset)
+
+
+def _in_prose(plain: str, options: Options, finish_reason: str | None) -> Verdict:
+    nothing = statements.none_of_the_options(plain)
+    if nothing is not None:
+        reading = prose.option_text(plain, options) if len(plain) < 400 else None
+        if reading is not None and reading.letter and prose.names_none(options, reading.letter):
+            return Method.OPTION_TEXT, reading
+        return Method.NONE, nothing
+    reason = Reason.NO_MATCH
+    refusal = statements.REFUSAL.search(plain)
+    if refusal:
+        reading = prose.option_text(plain, options)
+        if reading is not None and reading.letter and statements.REFUSAL.search(plain, reading.start - 8, reading.end):
+            return Method.OPTION_TEXT, reading
+        return Method.NONE, Reading(None, Reason.REFUSAL, refusal.start(), refusal.end())
+    hedges = list(statements.HEDGE.finditer(plain))
+    if hedges and not prose.concludes(plain, hedges[-1].end()):
+        return Method.NONE, Reading(None, Reason.REFUSAL, hedges[-1].start(), hedges[-1].end())
+    if not options.open and finish_reason != "length" and not prose.looks_cut(plain):
+        for method, stage in _IN_PROSE:
+            reading = stage(plain, options)
+            if reading is None:
+                continue
+            if reading.letter:
+                return method, reading
+            reason = reading.reason or reason
+    return Method.NONE, Reading(None, reason, 0, 0)
+
+
+def _tagged(text: str, plain: str, options: Options) -> Verdict | None:
+    """The last ``<answer>`` element decides, whatever it holds."""
+    opens = list(_TAG.finditer(text))
+    if not opens:
+        return None
+    start = opens[-1].end()
+    close = _TAG_END.search(text, start)
+    end = close.start() if close else len(text)
+    reading = resolve(plain, start, end, options) or Reading(None, Reason.NO_MATCH, start, end)
+    return Method.TAG, reading
+
+
+def _json(text: str, plain: str, options: Options) -> Verdict | None:
+    matches = list(_JSON.finditer(text))
+    if not matches:
+        return None
+    start = matches[-1].end()
+    value = _JSON_VALUE.match(text, start)
+    if value is None:
+        return None
+    kind = value.lastgroup or "bare"
+    if kind == "list":
+        inner = re.findall(r"[\"']([^\"']{1,200})[\"']", value.group())
+        if len(inner) != 1:
+            return Method.JSON, Reading(None, Reason.SEVERAL if inner else Reason.NO_MATCH, start, value.end())
+    blanked = plain[: value.end(kind)].replace("[", " ").replace('"', " ") if kind == "list" else plain
+    reading = resolve(blanked, value.start(kind), value.end(kind), options)
+    return Method.JSON, reading or Reading(None, Reason.NO_MATCH, start, value.end())
+
+
+def _boxed(text: str, plain: str, options: Options) -> Verdict | None:
+    """A box that names no option leaves the decision to the later stages."""
+    box = last_box(text)
+    if box is None:
+        return None
+    reading = resolve(plain, *box, options)
+    return (Method.BOXED, reading) if reading is not None else None

@@ -1,0 +1,73 @@
+"""Requests: what is sent for an item, as bytes that are put together once.
+
+In: the run's model, system prompt and sampling, and the item's content parts, already JSON. Out: request bodies. Every
+sampling parameter is always said: a server's own defaults (Qwen3-VL's generation_config has temperature 0.7) must not
+decide what a run's numbers mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Sampling parameters, as in the OpenAI API and vLLM's extensions of it."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    presence_penalty: float
+    top_k: int | None
+    """vLLM's extension; None leaves it out, for servers that refuse fields they do not know."""
+    repetition_penalty: float | None
+    """Likewise."""
+
+    def fields(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+# Qwen3-VL's model cards recommend 0.7 / 0.8 / 20 / 1.5 for instruct models; greedy captions can repeat without end.
+CAPTION_SAMPLING = Sampling(
+    max_tokens=256,
+    temperature=0.7,
+    top_p=0.8,
+    seed=0,
+    presence_penalty=1.5,
+    top_k=20,
+    repetition_penalty=1.0,
+)
+# Questions are answered greedily, so that a number can be obtained again. -1 turns top_k off (vLLM's SamplingParams).
+QUESTION_SAMPLING = Sampling(
+    max_tokens=128,
+    temperature=0.0,
+    top_p=1.0,
+    seed=0,
+    presence_penalty=0.0,
+    top_k=-1,
+    repetition_penalty=1.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFormat:
+    """Everything of a request body that is the same for all items of a run."""
+
+    head: bytes
+    tail: bytes
+
+    @classmethod
+    def of(cls, model: str, system_prompt: str | None, sampling: Sampling) -> RequestFormat:
+        messages = b""
+        if system_prompt:
+            messages = json.dumps({"role": "system", "content": system_prompt}).encode() + b","
+        head = b'{"model":' + json.dumps(model).encode() + b',"messages":[' + messages + b'{"role":"user","content":['
+        return cls(head, b"]}]," + json.dumps(sampling.fields()).encode()[1:])
+
+    def body(self, parts: Sequence[bytes]) -> bytes:
+        """The body for one item, from its content parts in order."""
+        return b"".join((self.head, b",".join(parts), self.tail))

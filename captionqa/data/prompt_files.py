@@ -1,0 +1,66 @@
+"""Prompt styles: a style's name in, its template's text out. One Jinja file is one style; adding a file adds a style.
+
+Looked for in this order: a path to a file; ``prompts/`` in the working folder; the styles that come with captionqa.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from captionqa.data.shipped import shipped_folder
+from captionqa.errors import UsageError
+
+SUFFIX = ".jinja"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptStyle:
+    name: str
+    path: Path
+    template: str
+
+
+def caption_styles(working_folder: Path) -> dict[str, Path]:
+    """Every known caption style by name; a file in the working folder's ``prompts/`` hides a shipped one."""
+    return _styles(working_folder, "")
+
+
+def question_styles(working_folder: Path) -> dict[str, Path]:
+    """Every known question prompt by name, from ``prompts/qa/``."""
+    return _styles(working_folder, "qa")
+
+
+def load_style(style: str, known: dict[str, Path]) -> PromptStyle:
+    """The style named ``style`` (in any case), or the template file that ``style`` is a path of.
+
+    Raises: UsageError listing the known styles.
+    """
+    by_lower = {name.lower(): name for name in known}
+    name = style if style in known else by_lower.get(style.lower())
+    if name is not None:
+        return PromptStyle(name, known[name], _read(known[name]))
+    path = Path(style)
+    if path.is_file():
+        return PromptStyle(path.name.removesuffix(SUFFIX).removesuffix(".j2"), path, _read(path))
+    raise UsageError(
+        f"unknown prompt style {style!r}. Known: {', '.join(sorted(known))}. "
+        f"To add one, write prompts/{Path(style).stem or 'mine'}{SUFFIX} here, or give the path of a template file."
+    )
+
+
+def _styles(working_folder: Path, sub_folder: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in (shipped_folder("prompts") / sub_folder, working_folder / "prompts" / sub_folder):
+        found.update((path.name.removesuffix(SUFFIX), path) for path in sorted(folder.glob(f"*{SUFFIX}")))
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"prompt template {path}: cannot be read as UTF-8 text ({error}).") from error
+    if not text.strip():
+        raise UsageError(f"prompt template {path}: empty. Write the prompt into it.")
+    return text

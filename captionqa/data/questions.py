@@ -1,0 +1,196 @@
+"""Question sets: a parquet file in, checked questions out, a few rows at a time.
+
+Two passes over the same parser: `check_questions` reads every row once without its image bytes and says what is wrong
+before anything is sent; `iter_questions` streams. Neither holds more than a window of rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captionqa.core.items import ImageSource
+from captionqa.core.keys import id_digest
+from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ImageCell, Question, RowProblem, parse_row
+from captionqa.data.images import resolve_inside
+from captionqa.errors import ImageProblem, InputError
+
+WINDOW_ROWS = 1024
+"""Rows read together; questions about the same image are brought together within them."""
+WINDOW_ROWS_WITH_BYTES = 32
+"""The same when the file carries the images themselves: a row may weigh megabytes."""
+LISTED_PROBLEMS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    row: int
+    """Counted from 0, as pandas does."""
+    column: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}, column {self.column}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetCheck:
+    """What a first pass over a question set found."""
+
+    rows: int
+    invalid_count: int
+    invalid: list[InvalidRow] = field(default_factory=list)
+    """The first `LISTED_PROBLEMS` of them."""
+    mine: int = 0
+    """Valid questions that the caller counts as its own (of its shard)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuestion:
+    """A question with its place in the file and its images resolved."""
+
+    row: int
+    question: Question
+    images: tuple[ImageSource, ...]
+
+
+def check_questions(path: Path, *, skip_invalid: bool, mine: Callable[[str], bool] = lambda _: True) -> SetCheck:
+    """Read every row once; ``mine`` says of a qid whether to count it in `SetCheck.mine`.
+
+    Raises: InputError naming file, row and column unless ``skip_invalid``; always for a file that is no parquet file or
+    lacks a column.
+    """
+    invalid: list[InvalidRow] = []
+    rows = invalid_count = own = 0
+    for row, parsed in _rows(path, with_bytes=False):
+        rows = row + 1
+        if isinstance(parsed, InvalidRow):
+            invalid_count += 1
+            if len(invalid) < LISTED_PROBLEMS:
+                invalid.append(parsed)
+        else:
+            own += mine(parsed.qid)
+    if rows == 0:
+        raise InputError(f"{path}: no rows. Give a question set with at least one question.")
+    if invalid and not skip_invalid:
+        listed = "\n".join(f"  {path.name} {problem}" for problem in invalid)
+        more = f"\n  … and {invalid_count - len(invalid)} more" if invalid_count > len(invalid) else ""
+        raise InputError(
+            f"{path}: {invalid_count} of {rows} rows cannot be used (rows count from 0):\n{listed}{more}\n"
+            "Correct them, or run with --skip-invalid to leave them out; they are then counted in the metrics."
+        )
+    return SetCheck(rows, invalid_count, invalid, own)
+
+
+def iter_questions(path: Path, dataset: Path, *, follow_symlinks: bool = False) -> Iterator[SetQuestion]:
+    """The valid questions, in the order of the file but for this: within a window of rows, questions about the same
+    images follow each other, so that an image is prepared once and a server's prefix cache is hit.
+
+    Raises: InputError as `check_questions` does for the file as a whole.
+    """
+    window: dict[tuple[ImageCell, ...], list[SetQuestion]] = {}
+    first_row = 0
+    size = WINDOW_ROWS_WITH_BYTES if _carries_bytes(_open(path).schema_arrow) else WINDOW_ROWS
+    for row, parsed in _rows(path, with_bytes=True):
+        if row - first_row >= size:
+            yield from _flatten(window)
+            window, first_row = {}, row
+        if isinstance(parsed, Question):
+            images = tuple(
+                _source(cell, parsed.qid, position, dataset, follow_symlinks)
+                for position, cell in enumerate(parsed.images)
+            )
+            window.setdefault(parsed.images, []).append(SetQuestion(row, parsed, images))
+    yield from _flatten(window)
+
+
+def _flatten(window: dict[tuple[ImageCell, ...], list[SetQuestion]]) -> Iterator[SetQuestion]:
+    for group in window.values():
+        yield from group
+
+
+def _rows(path: Path, *, with_bytes: bool) -> Iterator[tuple[int, Question | InvalidRow]]:
+    """(row number, question or what is wrong with it). A qid that stood in an earlier row is a problem of the later."""
+    file = _open(path)
+    schema = file.schema_arrow
+    missing = [name for name in REQUIRED_COLUMNS if name not in schema.names]
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(map(repr, missing))}. It has {', '.join(schema.names)}; a question set "
+            f"needs {', '.join(REQUIRED_COLUMNS)} and may have {', '.join(OPTIONAL_COLUMNS)}."
+        )
+    heavy = _carries_bytes(schema)
+    columns = [name for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name in schema.names]
+    if heavy and not with_bytes:
+        columns.remove("image")
+    first_rows: dict[bytes, int] = {}
+    batch = WINDOW_ROWS_WITH_BYTES if heavy and with_bytes else WINDOW_ROWS
+    for row, cells in enumerate(_read_rows(path, file, columns, batch)):
+        yield row, _parse(cells, row, first_rows)
+
+
+def _parse(cells: dict[str, Any], row: int, first_rows: dict[bytes, int]) -> Question | InvalidRow:
+    try:
+        question = parse_row(cells)
+    except RowProblem as problem:
+        return InvalidRow(row, problem.column, str(problem))
+    first = first_rows.setdefault(id_digest(question.qid), row)
+    if first != row:
+        return InvalidRow(row, "qid", f"qid {question.qid!r} stood in row {first} already; qids must be unique")
+    return question
+
+
+def _read_rows(path: Path, file: pq.ParquetFile, columns: Sequence[str], batch: int) -> Iterator[dict[str, Any]]:
+    try:
+        for record_batch in file.iter_batches(batch_size=batch, columns=list(columns), use_threads=False):
+            yield from record_batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: damaged, cannot be read to its end ({error}). Fetch or write it again.") from error
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        # Without pre-buffering a row group is read page by page as rows are asked for, not whole.
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, memory_map=False)
+    except FileNotFoundError as error:
+        raise InputError(f"question set {path}: not there. Give a parquet file with --question-path.") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"question set {path}: not a readable parquet file ({error}).") from error
+
+
+def _carries_bytes(schema: pa.Schema) -> bool:
+    kind = schema.field("image").type if "image" in schema.names else pa.null()
+    return "binary" in str(kind)
+
+
+def _source(cell: ImageCell, qid: str, position: int, dataset: Path, follow_symlinks: bool) -> ImageSource:
+    name = cell.path or f"{qid}#{position}"
+    if cell.problem is not None:
+        return ImageSource(
+            name, problem=ImageProblem.BAD_VALUE, detail=f"question {qid}, image {position}: {cell.problem}"
+        )
+    if cell.data is not None:
+        return ImageSource(name, data=cell.data, version=sha256(cell.data).hexdigest()[:16])
+    source = resolve_inside(dataset, name)
+    if follow_symlinks and source.problem == ImageProblem.OUTSIDE_DATASET and not _climbs(name):
+        source = ImageSource(name, path=str(dataset / name))
+    return replace(source, version=_size(source.path)) if source.path is not None else source
+
+
+def _climbs(name: str) -> bool:
+    """Whether a path leaves its folder by itself, without the help of a link."""
+    return os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None

@@ -1,0 +1,212 @@
+"""A claim on a journal: one writer per file, also across hosts, on file systems without reliable locks.
+
+The claim is a file beside the journal, made with O_EXCL (atomic on NFS and Lustre too). It names its holder; its
+modification time is the heartbeat. A claim is stale when its holder is dead for certain (a pid of this host, or an
+earlier start of the same SLURM job) or when its heartbeat has not moved for `STALE_S` seconds while we watched:
+nothing is decided by comparing the clocks of two machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from captionqa.errors import JournalBusy, SaveFailed
+
+HEARTBEAT_S = 5.0
+STALE_S = 60.0
+POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has a claim."""
+
+    token: str
+    host: str
+    boot: str
+    pid: int
+    started: str
+    """Start time of the process in clock ticks since boot: tells a process from a later one with the same pid."""
+    job: str | None = None
+    restarts: int = 0
+
+    def __str__(self) -> str:
+        job = f", SLURM job {self.job}" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}"
+
+
+def this_process() -> Holder:
+    return Holder(
+        token=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        boot=_read("/proc/sys/kernel/random/boot_id"),
+        pid=os.getpid(),
+        started=_start_ticks(os.getpid()),
+        job=os.environ.get("SLURM_JOB_ID"),
+        restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+    )
+
+
+class Claim:
+    """The right to write one journal. Make it with `acquire`; give it back with `release`."""
+
+    def __init__(self, path: Path, holder: Holder) -> None:
+        self.path = path
+        self.holder = holder
+
+    @classmethod
+    def acquire(
+        cls,
+        journal: Path,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        stale_s: float = STALE_S,
+        poll_s: float = POLL_S,
+        give_up: threading.Event | None = None,
+    ) -> Claim:
+        """Claim ``journal``, taking over a stale claim. Setting ``give_up`` ends the watching.
+
+        Raises: JournalBusy when another live writer has it, SaveFailed when the folder cannot be written.
+        """
+        give_up = give_up or threading.Event()
+        path = journal.with_name(journal.name + ".claim")
+        claim = cls(path, this_process())
+        while not claim._create():
+            stale = _wait_until_stale(path, claim.holder, say, stale_s, poll_s, give_up)
+            if stale is not None:
+                _set_aside(path, stale, claim.holder)
+                say(f"took over the claim of {stale}, which is gone")
+        return claim
+
+    def heartbeat(self) -> None:
+        """Show that the holder lives. Raises: JournalBusy when the claim was taken over while this process slept."""
+        holder = _read_holder(self.path)
+        if holder is None or holder.token != self.holder.token:
+            raise JournalBusy(
+                f"{self.path}: the claim on this journal was taken over by {holder or 'someone'} while this process "
+                "did not run. Nothing more is written here; start the command again when the other writer is done."
+            )
+        os.utime(self.path)
+
+    def release(self) -> None:
+        holder = _read_holder(self.path)
+        if holder is not None and holder.token == self.holder.token:
+            self.path.unlink(missing_ok=True)
+
+    def _create(self) -> bool:
+        try:
+            fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise SaveFailed(
+                f"{self.path}: cannot be written ({error.strerror}). Check the folder and the disk."
+            ) from error
+        try:
+            os.write(fd, json.dumps(asdict(self.holder)).encode())
+            os.fsync(fd)
+        except OSError as error:
+            self.path.unlink(missing_ok=True)
+            raise SaveFailed(f"{self.path}: cannot be written ({error.strerror}). Check the disk's space.") from error
+        finally:
+            os.close(fd)
+        return True
+
+
+def _wait_until_stale(
+    path: Path, me: Holder, say: Callable[[str], None], stale_s: float, poll_s: float, give_up: threading.Event
+) -> Holder | None:
+    """The holder of a stale claim, or None when the claim is gone. Raises: JournalBusy when its heartbeat moves."""
+    holder, beat = _read_holder(path), _heartbeat(path)
+    deadline = time.monotonic() + stale_s
+    announced = False
+    while beat is not None:
+        if holder is not None and _certainly_dead(holder, me):
+            return holder
+        if holder is not None and holder.host == me.host and holder.boot == me.boot:
+            raise _busy(path, holder)  # alive on this very host
+        if time.monotonic() >= deadline:
+            return holder or Holder("", "an unknown host", "", 0, "")
+        if not announced:
+            say(f"{path.name} is held by {holder or 'a writer'}; watching up to {stale_s:.0f} s whether it is alive")
+            announced = True
+        if give_up.wait(poll_s):
+            raise _busy(path, holder)
+        now = _heartbeat(path)
+        if now is not None and now != beat:
+            raise _busy(path, _read_holder(path) or holder)
+        holder, beat = _read_holder(path) or holder, now
+    return None
+
+
+def _busy(path: Path, holder: Holder | None) -> JournalBusy:
+    return JournalBusy(
+        f"{path}: {holder or 'another process'} is writing this run. Wait for it or stop it; to run a second, separate "
+        "run at the same time, give it its own --run-name (or split the work with --num-shards/--shard-index)."
+    )
+
+
+def _certainly_dead(holder: Holder, me: Holder) -> bool:
+    if holder.job and holder.job == me.job and holder.restarts < me.restarts:
+        return True  # an earlier start of this very job: SLURM ended it before it started this one
+    if holder.host != me.host:
+        return False
+    if holder.boot != me.boot:
+        return bool(holder.boot and me.boot)  # the host has been restarted since
+    return _start_ticks(holder.pid) != holder.started
+
+
+def _set_aside(path: Path, stale: Holder, me: Holder) -> None:
+    """Remove a stale claim unless somebody else was faster: rename is atomic, and the token tells what was renamed."""
+    aside = path.with_name(f"{path.name}.{me.token}")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return
+    holder = _read_holder(aside)
+    if holder is not None and holder.token != stale.token:
+        # A fresh claim of another challenger: give it back. Should a third one have claimed the journal meanwhile, the
+        # second learns of it at its next heartbeat.
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink(missing_ok=True)
+
+
+def _read_holder(path: Path) -> Holder | None:
+    """None when there is no claim, or one that is being written this moment."""
+    try:
+        return Holder(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _heartbeat(path: Path) -> int | None:
+    """Modification time in nanoseconds. Opening the file makes NFS clients ask the server for fresh attributes."""
+    try:
+        with open(path, "rb") as file:
+            return os.fstat(file.fileno()).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _start_ticks(pid: int) -> str:
+    """Field 22 of /proc/<pid>/stat (proc(5)); empty when there is no such process."""
+    stat = _read(f"/proc/{pid}/stat")
+    return stat.rpartition(")")[2].split()[19] if stat else ""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,263 @@
+"""Endpoints: the servers of a run, which of them live, and how many requests each is given.
+
+A server that is gone is nobody's failure: dispatch pauses, the server is looked for, and the run goes on when it is
+back. What counts as alive is a completion, not /health, which a server that hangs or shuts down goes on answering with
+200.
+Never looks at an item or an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from captionqa.core.replies import Completion, NoAnswer, Verdict
+from captionqa.errors import ServerGone, ServerRefused
+
+CANARY_TIMEOUT_S = 30.0
+RECHECK_FIRST_S = 0.25
+RECHECK_MOST_S = 5.0
+_NO_MODELS_LIST = ("http_404", "http_405", "http_501")
+
+
+class Connection(Protocol):
+    """What an endpoint needs to be asked; `client.ChatConnection` is the one that is."""
+
+    url: str
+
+    async def models(self) -> list[str]: ...
+
+    async def complete(self, body: bytes) -> Completion: ...
+
+
+class Endpoint:
+    """One server as this client sees it."""
+
+    def __init__(self, connection: Connection, limit: int) -> None:
+        self.connection = connection
+        self.most = limit
+        self.limit = float(limit)
+        """Requests it is given at a time: halved when it says that it is busy, grown again by its answers."""
+        self.outstanding = 0
+        self.up = False
+        self.lost = False
+        """Whether it was up once and went away."""
+        self.trouble = "not asked yet"
+        self.slowed_at = 0.0
+        self.check: asyncio.Task[bool] | None = None
+        """Running look at whether it is alive, shared by everybody who wants to know."""
+
+    @property
+    def url(self) -> str:
+        return self.connection.url
+
+    @property
+    def free(self) -> bool:
+        return self.up and self.outstanding < self.limit
+
+
+class EndpointPool:
+    """Hands out the least loaded living endpoint; looks after the dead ones."""
+
+    def __init__(
+        self,
+        connections: Sequence[Connection],
+        *,
+        limit: int,
+        server_wait_s: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.endpoints = [Endpoint(connection, limit) for connection in connections]
+        self.model = ""
+        self._server_wait_s = server_wait_s
+        self._say = say
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._revivals: dict[Endpoint, asyncio.Task[None]] = {}
+        self._failure: Exception | None = None
+        self._last_answer = time.monotonic()
+
+    async def open(self, wanted_model: str | None) -> None:
+        """Wait until a server is there, and settle the model's name. The others join when they come.
+
+        Raises: ServerGone after ``server_wait_s`` seconds, ServerRefused for a wrong key, path or model.
+        """
+        self._last_answer = time.monotonic()
+        for endpoint in self.endpoints:
+            self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint, wanted_model))
+        await self._until(lambda: any(endpoint.up for endpoint in self.endpoints))
+
+    async def close(self) -> None:
+        tasks = [*self._revivals.values(), *(e.check for e in self.endpoints if e.check is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def borrow(self) -> Endpoint:
+        """An endpoint with room, the least loaded first. Raises: ServerGone, ServerRefused."""
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            free = [endpoint for endpoint in self.endpoints if endpoint.free]
+            if free:
+                endpoint = min(free, key=lambda e: e.outstanding / e.limit)
+                endpoint.outstanding += 1
+                return endpoint
+            await self._changed()
+
+    def give_back(self, endpoint: Endpoint, error: NoAnswer | None) -> None:
+        """A borrowed endpoint has answered, or not (``error``)."""
+        endpoint.outstanding -= 1
+        if error is not None and error.verdict is Verdict.BUSY:
+            self._slow_down(endpoint, error)
+        self._notify()
+
+    def answered(self, endpoint: Endpoint) -> None:
+        self._last_answer = time.monotonic()
+        if endpoint.limit < endpoint.most:
+            endpoint.limit = min(endpoint.most, endpoint.limit + 1 / endpoint.limit)
+
+    async def is_alive(self, endpoint: Endpoint) -> bool:
+        """Whether a server that just failed a request answers others. Asked once however many want to know."""
+        if not endpoint.up:
+            return False
+        if endpoint.check is None or endpoint.check.done():
+            endpoint.check = asyncio.create_task(self._check(endpoint))
+        return await asyncio.shield(endpoint.check)
+
+    def _slow_down(self, endpoint: Endpoint, error: NoAnswer) -> None:
+        now = time.monotonic()
+        if now - self._last_answer > self._server_wait_s:
+            self._fail(self._gone(endpoint, f"only {error.reason}: {error.detail}"))
+        elif now - endpoint.slowed_at > 1.0:  # one halving for all the refusals of one moment
+            endpoint.slowed_at = now
+            endpoint.limit = max(1.0, min(endpoint.limit, endpoint.outstanding + 1) / 2)
+
+    async def _check(self, endpoint: Endpoint) -> bool:
+        trouble = await self._canary(endpoint)
+        if trouble is None:
+            return True
+        endpoint.up = False
+        endpoint.lost = True
+        endpoint.trouble = trouble
+        self._say(f"{endpoint.url} does not answer ({trouble}); waiting for it, up to {self._server_wait_s:.0f} s")
+        self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint, self.model))
+        return False
+
+    async def _canary(self, endpoint: Endpoint) -> str | None:
+        """None when a smallest possible completion comes back; else what came instead."""
+        body = b'{"model":%s,"messages":[{"role":"user","content":"Hi"}],"max_tokens":1,"temperature":0}'
+        try:
+            async with asyncio.timeout(CANARY_TIMEOUT_S):
+                await endpoint.connection.complete(body % json.dumps(self.model).encode())
+        except NoAnswer as error:
+            if error.verdict is Verdict.BUSY or error.reason in ("empty", "http_400"):
+                return None  # it says so itself: alive
+            return f"{error.reason}: {error.detail}"
+        except TimeoutError:
+            return f"no completion within {CANARY_TIMEOUT_S:.0f} s"
+        return None
+
+    async def _revive(self, endpoint: Endpoint, wanted_model: str | None) -> None:
+        """Look for a server until it is there. Gives up, for the whole run, when none has answered for too long."""
+        lost_at = time.monotonic()
+        pause_s = RECHECK_FIRST_S
+        while True:
+            try:
+                trouble = await self._greet(endpoint, wanted_model)
+            except ServerRefused as error:
+                self._fail(error)
+                return
+            if trouble is None:
+                break
+            if trouble != endpoint.trouble:
+                self._say(f"waiting for {endpoint.url} ({trouble}), up to {self._server_wait_s:.0f} s; Ctrl-C stops")
+            endpoint.trouble = trouble
+            waited_s = time.monotonic() - max(lost_at, self._last_answer)
+            if waited_s > self._server_wait_s and not any(other.up for other in self.endpoints):
+                self._fail(self._gone(endpoint, trouble))
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(RECHECK_MOST_S, pause_s * 1.5)
+        endpoint.up = True
+        endpoint.limit = float(endpoint.most)
+        self._last_answer = time.monotonic()
+        self._say(f"{endpoint.url} is there and serves {self.model}")
+        self._notify()
+
+    async def _greet(self, endpoint: Endpoint, wanted_model: str | None) -> str | None:
+        """Ask a server what it serves; one that was lost is asked for a completion too, because a server that shuts
+        down still lists its models. None when it is ready; else why not yet.
+
+        Raises: ServerRefused.
+        """
+        try:
+            async with asyncio.timeout(CANARY_TIMEOUT_S):
+                served = await endpoint.connection.models()
+        except NoAnswer as error:
+            if wanted_model and error.reason in _NO_MODELS_LIST:
+                served = [
+                    wanted_model
+                ]  # some servers list nothing; the first completion shows whether the name is right
+            elif error.verdict is Verdict.REFUSED:
+                raise refusal(endpoint.url, error) from error
+            else:
+                return f"{error.reason}: {error.detail}"
+        except TimeoutError:
+            return f"no list of models within {CANARY_TIMEOUT_S:.0f} s"
+        if not served:
+            return "serves no model yet"
+        model = self.model or wanted_model or served[0]
+        if model not in served:
+            raise ServerRefused(
+                f"{endpoint.url}: serves {', '.join(served)}, not {model}. Choose one of these with --model; all "
+                "servers of a run serve the same one."
+            )
+        self.model = model
+        return await self._canary(endpoint) if endpoint.lost else None
+
+    def _gone(self, endpoint: Endpoint, trouble: str) -> ServerGone:
+        return ServerGone(
+            f"{endpoint.url}: no server for {self._server_wait_s:.0f} s ({trouble}). What was answered is saved; start "
+            "the server and run the same command again to go on. --server-wait SECONDS waits longer."
+        )
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._notify()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            if self._failure is not None:
+                raise self._failure
+            await self._changed()
+
+    async def _changed(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def _notify(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def refusal(url: str, error: NoAnswer) -> ServerRefused:
+    """What to tell the user when no request can succeed."""
+    if error.reason in ("http_401", "http_403"):
+        way_out = (
+            "Give the server's key with --api-key-file FILE, or in CAPTIONQA_API_KEY, VLLM_API_KEY or OPENAI_API_KEY."
+        )
+        return ServerRefused(f"{url}: the server refused the API key ({error.reason[5:]}: {error.detail}). {way_out}")
+    if "does not exist" in error.detail:
+        return ServerRefused(f"{url}: {error.detail} Choose a served model with --model.")
+    return ServerRefused(
+        f"{url}: answers {error.reason.removeprefix('http_')} ({error.detail}). Is this the base URL of an "
+        "OpenAI-compatible server? It is given with or without /v1, and without /chat/completions."
+    )

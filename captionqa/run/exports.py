@@ -1,0 +1,83 @@
+"""Export files: JSON written to a temporary file in the same folder and renamed, so a reader never sees half a file
+and a full disk never damages the last good one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from captionqa.errors import SaveFailed
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes the place of ``path`` when the block ends well, and leaves no trace when it does not.
+
+    Raises: SaveFailed.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _failed(path, error) from error
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Raises: SaveFailed."""
+    with replacing(path) as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+class JsonObject:
+    """One JSON object, written entry by entry: memory does not grow with it."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._entries = 0
+
+    def add(self, name: str, value: Any) -> None:
+        separator = "{\n  " if self._entries == 0 else ",\n  "
+        self._file.write(f"{separator}{_dumps(name)}: {_dumps(value)}")
+        self._entries += 1
+
+    def close(self) -> None:
+        self._file.write("{}\n" if self._entries == 0 else "\n}\n")
+
+
+@contextlib.contextmanager
+def json_object(path: Path) -> Iterator[JsonObject]:
+    """An object file that takes the place of ``path`` when the block ends well. Raises: SaveFailed."""
+    with replacing(path) as file:
+        entries = JsonObject(file)
+        yield entries
+        entries.close()
+
+
+def _dumps(value: Any) -> str:
+    """Readable text; escaped where it holds a lone surrogate (a file name that is no UTF-8, a broken answer)."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True)
+    return text
+
+
+def _failed(path: Path, error: OSError) -> SaveFailed:
+    return SaveFailed(
+        f"{path}: cannot be written ({error.strerror}). The journal beside it has every answer: free space or check "
+        "permissions, then run `captionqa export` or the same command again."
+    )

@@ -1,0 +1,124 @@
+"""The runner: drives a feed of prepared items through the client into the store, and stops well.
+
+Invariants: an outcome is in the journal before it is counted; what is in flight is bounded by the number of senders and
+by the feed's bytes; after `stop` nothing new is sent, and what is in flight may finish within a bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from captionqa.core.keys import facts_key
+from captionqa.core.outcomes import Outcome, OutcomeKind
+from captionqa.core.requests import RequestFormat
+from captionqa.run.client import Client
+from captionqa.run.feed import Feed, Prepared
+from captionqa.run.journal import Record
+from captionqa.run.store import RunStore
+
+KEEP_ALIVE_S = 5.0
+"""Seconds between two syncs of the journal: what a crash of the whole node (not of the process) can lose."""
+
+OnOutcome = Callable[[Outcome], None]
+
+
+class Runner:
+    """One pass over the items that need an answer."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        client: Client,
+        request_format: RequestFormat,
+        store: RunStore,
+        *,
+        senders: int,
+        on_outcome: OnOutcome,
+    ) -> None:
+        self._feed = feed
+        self._client = client
+        self._format = request_format
+        self._store = store
+        self._senders = senders
+        self._on_outcome = on_outcome
+        self._active = senders
+        self._finished = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.counts: Counter[OutcomeKind] = Counter()
+        self.refreshed = 0
+        """Answers that were saved again because a fact about their item had changed."""
+
+    async def run(self) -> None:
+        """Raises: the first error that ends the run (ServerError, JournalError, InputError)."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._tasks = [group.create_task(self._send()) for _ in range(self._senders)]
+                group.create_task(self._keep_alive())
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+
+    def stop(self, drain_s: float) -> None:
+        """Stop admission; what is in flight has ``drain_s`` seconds to finish. Answers that came are kept."""
+        self._feed.stop()
+        asyncio.get_running_loop().call_later(drain_s, self.stop_now)
+
+    def stop_now(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _send(self) -> None:
+        try:
+            while (prepared := await self._feed.next()) is not None:
+                outcome = prepared.outcome
+                if prepared.item.recorded is not None:
+                    self._refresh(prepared, prepared.item.recorded)
+                elif outcome is None:
+                    outcome = await self._client.ask(self._format.body(prepared.fragments))
+                    self._save(prepared, outcome)
+                else:
+                    self._save(prepared, outcome)
+                    await asyncio.sleep(0)  # nothing was awaited: let the others and the signals have their turn
+                self._feed.release(prepared)
+        finally:
+            self._active -= 1
+            if self._active == 0:
+                self._finished.set()
+
+    def _save(self, prepared: Prepared, outcome: Outcome) -> None:
+        item = prepared.item
+        record: Record = {
+            "id": item.id,
+            "key": item.key,
+            "facts_key": facts_key(item.facts),
+            "ordinal": item.ordinal,
+            **outcome.to_dict(),
+        }
+        if prepared.images:
+            record["images"] = [image.to_dict() for image in prepared.images]
+        record["facts"] = item.facts
+        self._store.append(record)
+        self.counts[outcome.kind] += 1
+        self._on_outcome(outcome)
+
+    def _refresh(self, prepared: Prepared, recorded: Mapping[str, Any]) -> None:
+        item = prepared.item
+        self._store.append(
+            {**recorded, "facts": item.facts, "facts_key": facts_key(item.facts), "ordinal": item.ordinal}
+        )
+        self.refreshed += 1
+
+    async def _keep_alive(self) -> None:
+        while not self._finished.is_set():
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_S):
+                    await self._finished.wait()
+            except TimeoutError:
+                await asyncio.to_thread(self._store.keep_alive)
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,86 @@
+"""Signals: how a session is asked to stop. SIGINT (Ctrl-C), SIGTERM (scancel, preemption) and SIGUSR1 (SLURM's warning
+before the time limit) mean the same: stop admission, finish, come back later. A second one means: at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from captionqa.errors import Stopped
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Within the block a stop signal raises Stopped, unless an event loop handles it (see `LoopSignals`).
+
+    Does nothing in a thread that is not the main one: Python delivers signals only there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(f"{signal.Signals(number).name}: stopped before anything was asked")
+
+    old = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class LoopSignals:
+    """Stop signals as calls on the running event loop."""
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        """Name of the first stop signal."""
+        self._on_first: Callable[[], object] = lambda: None
+        self._on_second: Callable[[], object] = lambda: None
+        self._loop = asyncio.get_running_loop()
+        self._installed = threading.current_thread() is threading.main_thread()
+        if self._installed:
+            for number in STOP_SIGNALS:
+                self._loop.add_signal_handler(number, self._receive, number)
+
+    def restore(self) -> None:
+        if self._installed:
+            for number in STOP_SIGNALS:
+                self._loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def calling(self, on_first: Callable[[], object], on_second: Callable[[], object]) -> Iterator[None]:
+        """Within the block the first signal calls ``on_first``, every later one ``on_second``."""
+        before = self._on_first, self._on_second
+        self._on_first, self._on_second = on_first, on_second
+        try:
+            yield
+        finally:
+            self._on_first, self._on_second = before
+
+    @contextlib.contextmanager
+    def cancelling_this_task(self) -> Iterator[None]:
+        """Within the block a signal cancels the current task. Raises: Stopped."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            with self.calling(task.cancel, task.cancel):
+                yield
+        except asyncio.CancelledError:
+            if self.received is None:
+                raise
+            raise Stopped(f"{self.received}: stopped before anything was asked") from None
+
+    def _receive(self, number: int) -> None:
+        if self.received is None:
+            self.received = signal.Signals(number).name
+            self._on_first()
+        else:
+            self._on_second()

@@ -1,0 +1,284 @@
+"""A run's files: identity, journals and exports under one stem, opened safely or not at all.
+
+    <stem>.run.json                       what the run is, written once
+    <stem>.journal.jsonl                  outcomes; one journal per shard: <stem>.journal.0003-of-0010.jsonl
+    <stem>….json                          exports, written by the task
+
+Opening compares identities before anything is touched, then claims the journal, then reads every journal of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from captionqa import __version__
+from captionqa.core.identity import DATA, identity_differences, identity_digest
+from captionqa.errors import IdentityMismatch, JournalCorrupt, SaveFailed, UsageError
+from captionqa.run.claim import Claim
+from captionqa.run.exports import write_json
+from captionqa.run.journal import JournalIndex, JournalWriter, Record
+
+IDENTITY_SUFFIX = ".run.json"
+FORMAT = 1
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One part of a run's items: those whose `core.keys.shard_of` is ``index``."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise UsageError(
+                f"--shard-index {self.index} with --num-shards {self.count}: the index goes from 0 to {self.count - 1} "
+                "(in a SLURM array, --array=0-N)."
+            )
+
+    @property
+    def alone(self) -> bool:
+        return self.count == 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """Where a run's files are: ``folder/stem…``."""
+
+    folder: Path
+    stem: str
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / f"{self.stem}{IDENTITY_SUFFIX}"
+
+    def journal(self, shard: Shard) -> Path:
+        part = "" if shard.alone else f".{shard.index:04d}-of-{shard.count:04d}"
+        return self.folder / f"{self.stem}.journal{part}.jsonl"
+
+    def journals(self) -> list[Path]:
+        """Every journal of the run, whatever number of shards wrote it."""
+        return sorted(self.folder.glob(f"{_escaped(self.stem)}.journal*.jsonl"))
+
+    def export(self, suffix: str) -> Path:
+        return self.folder / f"{self.stem}{suffix}"
+
+    @classmethod
+    def of_identity_file(cls, path: Path) -> RunPaths:
+        return cls(path.parent, path.name.removesuffix(IDENTITY_SUFFIX))
+
+
+def find_run(run: Path, output_dir: Path) -> RunPaths:
+    """The run a user means: its run.json, any of its files, or a folder that holds exactly one run.
+
+    Raises: UsageError listing what there is.
+    """
+    for place in (run, output_dir / run):
+        if place.is_file():
+            stem = place.name.split(".journal")[0].removesuffix(IDENTITY_SUFFIX)
+            known = [RunPaths.of_identity_file(path) for path in sorted(place.parent.glob(f"*{IDENTITY_SUFFIX}"))]
+            fitting = [paths for paths in known if stem.startswith(paths.stem)]
+            if fitting:
+                return max(fitting, key=lambda paths: len(paths.stem))
+        if place.is_dir():
+            runs = sorted(place.rglob(f"*{IDENTITY_SUFFIX}"))
+            if len(runs) == 1:
+                return RunPaths.of_identity_file(runs[0])
+            if runs:
+                listed = "\n  ".join(map(str, runs))
+                raise UsageError(f"{place} holds {len(runs)} runs; name one of them:\n  {listed}")
+    raise UsageError(f"{run}: no run there. A run is a *{IDENTITY_SUFFIX} file below {output_dir}/captions or …/qa.")
+
+
+def read_identity(paths: RunPaths) -> dict[str, Any] | None:
+    """The recorded identity, or None when there is no run yet. Raises: JournalCorrupt."""
+    try:
+        recorded = json.loads(paths.identity.read_bytes())
+        identity: dict[str, Any] = recorded["identity"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JournalCorrupt(
+            f"{paths.identity}: not a readable run description ({error}). Restore it, or move the run's files away."
+        ) from error
+    return identity
+
+
+def read_journals(paths: RunPaths) -> JournalIndex:
+    """An index over every journal of a run. Raises: JournalCorrupt."""
+    index = JournalIndex()
+    for journal in paths.journals():
+        index.read_file(journal)
+    return index
+
+
+class RunStore:
+    """An opened run that this process may write to. Use as a context manager."""
+
+    def __init__(self, paths: RunPaths, claim: Claim, index: JournalIndex, writer: JournalWriter) -> None:
+        self.paths = paths
+        self.index = index
+        self.healed_bytes = writer.healed_bytes
+        self._claim = claim
+        self._writer = writer
+
+    @classmethod
+    def open(
+        cls,
+        paths: RunPaths,
+        identity: Mapping[str, Any],
+        *,
+        shard: Shard,
+        overwrite: bool = False,
+        data_moved: bool = False,
+        say: Say = lambda _: None,
+        give_up: threading.Event | None = None,
+    ) -> RunStore:
+        """Raises: IdentityMismatch (nothing touched), JournalBusy, JournalCorrupt, SaveFailed, UsageError."""
+        if overwrite and not shard.alone:
+            raise UsageError(
+                "--overwrite with several shards would delete what other shards have just written. Give the new run a "
+                "--run-name, or delete the old one's files first."
+            )
+        if not overwrite:
+            _refuse_other_identity(paths, identity, data_moved)
+        try:
+            paths.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaveFailed(
+                f"{paths.folder}: cannot be made ({error.strerror}). Choose another --output-dir."
+            ) from error
+        claim = Claim.acquire(paths.journal(shard), say=say, give_up=give_up)
+        try:
+            if overwrite:
+                _set_aside(paths, say)
+            _write_identity(paths, identity, data_moved)
+            index = read_journals(paths)
+            return cls(paths, claim, index, JournalWriter(paths.journal(shard)))
+        except BaseException:
+            claim.release()
+            raise
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Sync, close and give the claim back. Raises: SaveFailed."""
+        try:
+            self._writer.close()
+        finally:
+            self._claim.release()
+
+    def append(self, record: Record) -> None:
+        """Save an outcome or a removal. Raises: SaveFailed."""
+        record["at"] = round(time.time(), 3)
+        offset = self._writer.append(record)
+        self.index.add(record, self._writer.path, offset)
+
+    def append_session(self, session: Record) -> None:
+        """Save what one start of the program saw. Raises: SaveFailed."""
+        record = {"session": session, "at": round(time.time(), 3)}
+        self._writer.append(record)
+        self.index.sessions.append({**record, "journal": self._writer.path.name})
+
+    def keep_alive(self) -> None:
+        """Force the journal onto the disk and show that its writer lives; call every few seconds, from any thread.
+
+        Raises: SaveFailed, JournalBusy.
+        """
+        self._writer.sync()
+        self._claim.heartbeat()
+
+
+def _refuse_other_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bool) -> None:
+    recorded = read_identity(paths)
+    if recorded is None:
+        journals = paths.journals()
+        if journals:
+            raise JournalCorrupt(
+                f"{journals[0]}: a journal without {paths.identity.name}, so nobody knows what was asked. Restore that "
+                "file, or start over with --overwrite (the journal is kept aside)."
+            )
+        return
+    differences = identity_differences(recorded, identity)
+    if data_moved:
+        differences = [d for d in differences if not d[0].startswith(f"{DATA}.")]
+    if differences:
+        listed = "\n".join(
+            f"  {name}: {_short(old)} (recorded) → {_short(new)} (now)" for name, old, new in differences
+        )
+        moved = all(name.startswith(f"{DATA}.") for name, _, _ in differences)
+        hint = " If the same data only moved, say --data-moved." if moved else ""
+        raise IdentityMismatch(
+            f"{paths.identity}: this output belongs to another run; nothing was touched. What differs:\n{listed}\n"
+            "Run with the recorded settings to go on with it, give the new run its own --run-name, or start over with "
+            f"--overwrite (the old journal is kept aside).{hint}"
+        )
+
+
+def _write_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bool) -> None:
+    """Write run.json if it is not there. Two shards may do so at once: the first wins, the second must agree."""
+    description = {
+        "format": FORMAT,
+        "identity": identity,
+        "digest": identity_digest(identity),
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": versions(),
+    }
+    if data_moved and paths.identity.exists():
+        write_json(paths.identity, description)
+        return
+    fresh = paths.identity.with_name(f".{paths.identity.name}.{uuid.uuid4().hex[:12]}.tmp")
+    write_json(fresh, description)
+    try:
+        os.link(fresh, paths.identity)
+    except FileExistsError:
+        _refuse_other_identity(paths, identity, data_moved)
+    except OSError as error:
+        raise SaveFailed(f"{paths.identity}: cannot be written ({error.strerror}).") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _set_aside(paths: RunPaths, say: Say) -> None:
+    """What --overwrite does: the old journals get another name, exports are replaced later. Nothing is deleted."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for path in (paths.identity, *paths.journals()):
+        if path.exists():
+            aside = path.with_name(f"{path.name}.{stamp}.old")
+            os.replace(path, aside)
+            say(f"kept aside: {aside}")
+
+
+def versions() -> dict[str, str]:
+    """What answered: this package, Python and the libraries whose behaviour shows in results."""
+    libraries: Sequence[str] = ("openai", "aiohttp", "pillow", "pyarrow")
+    return {
+        "captionqa": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+    }
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:97] + "…"
+
+
+def _escaped(stem: str) -> str:
+    """The stem as a literal in a glob pattern."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in stem)

@@ -1,0 +1,236 @@
+"""The two tasks: which items a run asks, what decides its answers' meaning, and which exports its records fold into.
+
+In: options that were checked, and the data set. Out: items, an identity, export files. Never talks to a server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from captionqa.core.captions import CaptionFold
+from captionqa.core.choices import LETTERS
+from captionqa.core.items import ImageSource, Item
+from captionqa.core.keys import item_key
+from captionqa.core.metrics import MetricsFold
+from captionqa.core.outcomes import OutcomeKind
+from captionqa.core.prompts import interleave, render_prompt
+from captionqa.core.requests import Sampling
+from captionqa.core.vision import ImagePolicy
+from captionqa.data.folders import count_images, iter_images
+from captionqa.data.prompt_files import PromptStyle
+from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions
+from captionqa.errors import InputError
+from captionqa.run.exports import JsonObject, json_object, write_json
+from captionqa.run.journal import JournalIndex, Record
+from captionqa.run.store import RunPaths
+
+Mine = Callable[[str], bool]
+"""Whether an item, by its id, belongs to this shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How every item of a run is asked."""
+
+    style: PromptStyle
+    system_prompt: str | None
+    sampling: Sampling
+    policy: ImagePolicy
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "prompt": {"style": self.style.name, "template": self.style.template, "system": self.system_prompt},
+            "sampling": self.sampling.fields(),
+            "images": {"max_pixels": self.policy.max_pixels},
+        }
+
+
+class Task(Protocol):
+    """What a session needs to know of a task."""
+
+    asking: Asking
+
+    def check(self, mine: Mine) -> int:
+        """Look at the whole data set once, before anything is sent. Returns the number of items that are ``mine``."""
+
+    def items(self) -> Iterator[Item]: ...
+
+    def identity(self, model: str) -> dict[str, Any]: ...
+
+    def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths: ...
+
+    def notes(self) -> dict[str, Any]:
+        """What `check` found, for the journal's session record."""
+
+
+@dataclass(slots=True)
+class CaptionTask:
+    """Caption every image below a folder."""
+
+    dataset: Path
+    asking: Asking
+    follow_symlinks: bool = False
+
+    def check(self, mine: Mine) -> int:
+        count = count_images(self.dataset, mine)
+        if count == 0 and count_images(self.dataset) == 0:
+            raise InputError(f"{self.dataset}: no image there (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff).")
+        return count
+
+    def items(self) -> Iterator[Item]:
+        for ordinal, image in enumerate(iter_images(self.dataset, follow_symlinks=self.follow_symlinks)):
+            prompt = render_prompt(self.asking.style.template, n=1, image_name=image.name)
+            yield Item(image.name, ordinal, _key(image.name, (image, prompt)), (image, prompt), {})
+
+    def identity(self, model: str) -> dict[str, Any]:
+        data = {"dataset_path": os.path.realpath(self.dataset)}
+        return {"task": "caption", "model": model, **self.asking.identity(), "data": data}
+
+    def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths:
+        folder = output_dir / "captions" / model_name
+        return RunPaths(folder / run_name if run_name else folder, f"{model_name}_{self.asking.style.name.lower()}")
+
+    def notes(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(slots=True)
+class QuestionTask:
+    """Answer and grade a question set."""
+
+    question_path: Path
+    dataset: Path
+    asking: Asking
+    skip_invalid: bool = False
+    follow_symlinks: bool = False
+    found: SetCheck | None = field(default=None, init=False)
+
+    def check(self, mine: Mine) -> int:
+        if not self.dataset.is_dir():
+            raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
+        self.found = check_questions(self.question_path, skip_invalid=self.skip_invalid, mine=mine)
+        return self.found.mine
+
+    def items(self) -> Iterator[Item]:
+        for asked in iter_questions(self.question_path, self.dataset, follow_symlinks=self.follow_symlinks):
+            yield question_item(asked, self.asking.style.template)
+
+    def identity(self, model: str) -> dict[str, Any]:
+        data = {
+            "question_path": os.path.realpath(self.question_path),
+            "dataset_path": os.path.realpath(self.dataset),
+        }
+        return {"task": "qa", "model": model, **self.asking.identity(), "answer_mode": "text", "data": data}
+
+    def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths:
+        folder = output_dir / "qa" / model_name
+        return RunPaths(folder / run_name if run_name else folder, f"{model_name}_qa")
+
+    def notes(self) -> dict[str, Any]:
+        if self.found is None or not self.found.invalid_count:
+            return {}
+        return {
+            "skipped_invalid": self.found.invalid_count,
+            "skipped_invalid_first": [str(problem) for problem in self.found.invalid],
+        }
+
+
+def question_item(asked: SetQuestion, template: str) -> Item:
+    """The request for one question, with what its result row needs."""
+    question = asked.question
+    text = render_prompt(
+        template,
+        question=question.text,
+        choices=question.choices,
+        choices_in_question=question.choices_in_text,
+        letters=LETTERS,
+    )
+    content, fitted = interleave(text, asked.images)
+    facts = {
+        "question": question.text,
+        "choices": list(question.choices),
+        "answer": question.answer,
+        "gold_letter": question.gold.letter,
+        "category": question.category,
+        "source": question.source,
+        "image_paths": [image.name for image in asked.images],
+        **({} if fitted else {"placeholders_fit": False}),
+    }
+    return Item(question.qid, asked.row, _key(question.qid, content), content, facts)
+
+
+def _key(item_id: str, content: tuple[str | ImageSource, ...]) -> str:
+    texts = [part for part in content if isinstance(part, str)]
+    images = [(part.name, part.version) for part in content if isinstance(part, ImageSource)]
+    return item_key(item_id, texts, images)
+
+
+def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:
+    """Fold a run's records into its export files. Returns the summary (captions) or metrics (qa), as written.
+
+    Raises: SaveFailed.
+    """
+    export = _export_captions if identity["task"] == "caption" else _export_answers
+    return export(identity, paths, index)
+
+
+def _export_captions(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:
+    fold = CaptionFold()
+    with json_object(paths.export(".json")) as captions, json_object(paths.export("_failed.json")) as failed:
+        for record in index.records():
+            caption = fold.add(record)
+            if caption is None:
+                _add_failure(failed, record)
+            else:
+                captions.add(record["id"], caption)
+    summary = {
+        "model": identity["model"],
+        "prompt_style": identity["prompt"]["style"],
+        **fold.summary(),
+        **_session_facts(index, fold.n),
+        "dataset_path": identity["data"]["dataset_path"],
+    }
+    write_json(paths.export("_summary.json"), summary)
+    return summary
+
+
+def _export_answers(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:
+    fold = MetricsFold()
+    with json_object(paths.export("_results.json")) as results, json_object(paths.export("_failed.json")) as failed:
+        for record in index.records():
+            row = fold.add(record)
+            if row is None:
+                _add_failure(failed, record)
+            else:
+                results.add(record["id"], row)
+    metrics = {
+        "model": identity["model"],
+        **fold.metrics(),
+        **_session_facts(index, fold.n),
+        "question_path": identity["data"]["question_path"],
+        "dataset_path": identity["data"]["dataset_path"],
+    }
+    write_json(paths.export("_metrics.json"), metrics)
+    return metrics
+
+
+def _add_failure(failed: JsonObject, record: Record) -> None:
+    assert record["outcome"] != OutcomeKind.ANSWERED
+    names = ("outcome", "reason", "detail", "attempts")
+    failed.add(record["id"], {name: record[name] for name in names if name in record})
+
+
+def _session_facts(index: JournalIndex, recorded: int) -> dict[str, Any]:
+    """What the last sessions saw: how many items the data set has, so that what was not reached yet is counted."""
+    by_time = sorted(index.sessions, key=lambda record: record["at"])
+    num_shards = by_time[-1]["session"]["num_shards"] if by_time else 1
+    last = {record["journal"]: record["session"] for record in by_time if record["session"]["num_shards"] == num_shards}
+    return {
+        "pending": max(0, sum(session["items"] for session in last.values()) - recorded),
+        "skipped_invalid": max((session.get("skipped_invalid", 0) for session in last.values()), default=0),
+        "server_url": by_time[-1]["session"]["server_urls"][0] if by_time else None,
+    }

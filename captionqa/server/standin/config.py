@@ -1,0 +1,35 @@
+"""How a stand-in server behaves: everything that is fixed while it runs, except its faults, which tests may replace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from captionqa.server.standin.faults import Faults
+
+MODEL = "standin/pixel-reader"
+
+
+@dataclass(frozen=True, slots=True)
+class StandInConfig:
+    """Settings of one stand-in server; the names follow vLLM's where vLLM has the setting."""
+
+    model: str = MODEL
+    """The served model's id. A name chosen here does not hide what it is: ``owned_by`` and the fingerprint say so."""
+    api_key: str | None = field(default=None, repr=False)
+    """When set, needed on ``/v1/*`` and nowhere else, as in vLLM."""
+    max_model_len: int = 32768
+    max_num_seqs: int = 64
+    """Requests that run at once; others wait, first come first served."""
+    max_num_queued_reqs: int | None = None
+    """More than this many waiting: 503. None: no limit."""
+    max_images: int | None = None
+    """Images per request, as vLLM's ``--limit-mm-per-prompt``. None: no limit."""
+    kv_cache_tokens: int = 262_144
+    """What ``vllm:kv_cache_usage_perc`` is a share of."""
+    seed: int = 0
+    """For the faults and for picks between choices that nothing in the image decides."""
+    faults: Faults = field(default_factory=Faults)
+    no_vision: bool = False
+    """Answer a fixed text without looking at the pixels, for benchmarks of clients."""
+    grace_s: float = 10.0
+    """Seconds that requests in flight get to finish after SIGTERM."""

@@ -1,0 +1,253 @@
+"""The stand-in's inside: places for running requests, what was seen of pictures, what is counted.
+
+In: parsed requests. Out: completions and numbers. One event loop; only the look at a picture leaves it, for a thread.
+Never touches HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from captionqa.server.standin import answers
+from captionqa.server.standin.config import StandInConfig
+from captionqa.server.standin.request import ChatRequest, Picture
+from captionqa.server.standin.vision import Seen, look
+from captionqa.server.standin.wire import BUSY, Completion, Metric, Refusal, Refused, bad_value, split_tokens
+
+UNSEEN = Seen(None, None, None, None, tokens=258)
+"""A picture that was not looked at costs what one of 512 by 512 pixels does."""
+MESSAGE_TOKENS = 4
+CACHE_BLOCK_TOKENS = 16
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What was asked and answered. Outlives a restart, so that a test can tell whether anything was asked twice."""
+
+    requests: int = 0
+    """Chat requests received."""
+    answered: int = 0
+    """Chat requests that got a complete, honest answer: neither refused nor spoilt by a fault."""
+    repeated: int = 0
+    """Answered requests whose body had been answered before."""
+    images: int = 0
+    """Pictures in the answered requests."""
+    in_flight: int = 0
+    peak_in_flight: int = 0
+    body_bytes: int = 0
+    """Of all chat requests received."""
+    _digests: set[bytes] = field(default_factory=set, repr=False)
+
+    def note_answer(self, body: bytes, images: int) -> None:
+        digest = hashlib.sha256(body).digest()
+        self.answered += 1
+        self.images += images
+        self.repeated += digest in self._digests
+        self._digests.add(digest)
+
+    def stats(self) -> dict[str, int]:
+        """``distinct`` + ``repeated`` = ``answered``: how often the same request was answered again, by the SHA-256 of
+        its body."""
+        return {
+            "requests": self.requests,
+            "answered": self.answered,
+            "distinct": len(self._digests),
+            "repeated": self.repeated,
+            "images": self.images,
+            "peak_in_flight": self.peak_in_flight,
+            "body_bytes": self.body_bytes,
+        }
+
+
+class Sight:
+    """What was seen of each picture, so that twenty questions about one picture decode it once. Bounded."""
+
+    def __init__(self, capacity: int = 8192) -> None:
+        self._capacity = capacity
+        self._seen: OrderedDict[bytes, asyncio.Future[Seen | Refusal]] = OrderedDict()
+        self._threads = ThreadPoolExecutor(thread_name_prefix="standin-vision")
+
+    async def look(self, picture: Picture) -> tuple[bytes, Seen]:
+        """The picture's digest and what it shows.
+
+        Raises:
+            Refused: the picture cannot be read.
+        """
+        digest = hashlib.sha256(picture.url.encode()).digest()
+        pending = self._seen.get(digest)
+        if pending is None:
+            pending = asyncio.get_running_loop().run_in_executor(self._threads, look, picture.url)
+            self._seen[digest] = pending
+            if len(self._seen) > self._capacity:
+                self._seen.popitem(last=False)
+        else:
+            self._seen.move_to_end(digest)
+        # Shielded: another request may wait for the same look when this one's client goes away.
+        seen = await asyncio.shield(pending)
+        if isinstance(seen, Refusal):
+            raise Refused(seen)
+        return digest, seen
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class PrefixCache:
+    """Which beginnings of prompts were seen, part by part (a text, a picture): enough for honest hit counts when the
+    questions on one picture come together, picture first. Bounded."""
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self.queries = 0
+        self.hits = 0
+
+    def note(self, parts: Sequence[tuple[bytes, int]]) -> None:
+        """Counts the tokens of one prompt's parts, given as (digest, tokens), as asked for and as found."""
+        prefix, tokens, found = b"", 0, 0
+        for digest, cost in parts:
+            prefix, tokens = hashlib.sha256(prefix + digest).digest(), tokens + cost
+            if prefix in self._known:
+                found = tokens
+                self._known.move_to_end(prefix)
+            self._known[prefix] = None
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        self.queries += tokens
+        self.hits += found // CACHE_BLOCK_TOKENS * CACHE_BLOCK_TOKENS
+
+
+class Engine:
+    """Runs requests: looks, waits for a place, answers."""
+
+    def __init__(self, config: StandInConfig) -> None:
+        self.config = config
+        self.sight = Sight()
+        self.prefixes = PrefixCache()
+        self.running = 0
+        self.waiting = 0
+        self._tokens_held = 0
+        self._places = asyncio.Semaphore(config.max_num_seqs)
+        self._seed = str(config.seed).encode()
+        self._finished: Counter[str] = Counter()
+        self._prompt_tokens = 0
+        self._generated_tokens = 0
+
+    async def answer(self, request: ChatRequest, completion_id: str) -> Completion:
+        """The answer, ready before it runs: what takes time is only imitated (see `place`).
+
+        Raises:
+            Refused: a picture cannot be read, or the prompt is too long.
+        """
+        parts, seen = await self._prompt(request)
+        prompt_tokens = sum(cost for _, cost in parts)
+        room = self.config.max_model_len - prompt_tokens
+        if room < 1:
+            raise Refused(_too_long(self.config.max_model_len))
+        self.prefixes.note(parts)
+        pictures = b"".join(digest for digest, _ in parts if len(digest) == hashlib.sha256().digest_size)
+        tokens = split_tokens(self._text(request, seen, self._seed + pictures))
+        limit = min(room, request.max_tokens if request.max_tokens is not None else room)
+        fits = len(tokens) < limit  # the end of the text needs a token of its own
+        return Completion(
+            completion_id,
+            int(time.time()),
+            self.config.model,
+            tuple(tokens if fits else tokens[:limit]),
+            "stop" if fits else "length",
+            prompt_tokens,
+        )
+
+    @asynccontextmanager
+    async def place(self, completion: Completion) -> AsyncIterator[None]:
+        """A place among the running, first come first served.
+
+        Raises:
+            Refused: the queue is full.
+        """
+        limit = self.config.max_num_queued_reqs
+        if limit is not None and self._places.locked() and self.waiting >= limit:
+            raise Refused(BUSY)
+        self.waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self.waiting -= 1
+        tokens = completion.prompt_tokens + completion.completion_tokens
+        self.running += 1
+        self._tokens_held += tokens
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._tokens_held -= tokens
+            self._places.release()
+
+    def note_finished(self, completion: Completion) -> None:
+        self._finished[completion.finish_reason] += 1
+        self._prompt_tokens += completion.prompt_tokens
+        self._generated_tokens += completion.completion_tokens
+
+    def metrics(self) -> list[Metric]:
+        """The part of vLLM's metrics that clients read."""
+        kv_use = min(1.0, self._tokens_held / self.config.kv_cache_tokens)
+        success = "Count of successfully processed requests."
+        queries = "Prefix cache queries, in terms of number of queried tokens."
+        hits = "Prefix cache hits, in terms of number of cached tokens."
+        prompt, generated = "Number of prefill tokens processed.", "Number of generation tokens processed."
+        lines = [
+            ("num_requests_running", "gauge", "Number of requests in model execution batches.", self.running),
+            ("num_requests_waiting", "gauge", "Number of requests waiting to be processed.", self.waiting),
+            ("kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.", kv_use),
+            ("prefix_cache_queries_total", "counter", queries, self.prefixes.queries),
+            ("prefix_cache_hits_total", "counter", hits, self.prefixes.hits),
+            ("prompt_tokens_total", "counter", prompt, self._prompt_tokens),
+            ("generation_tokens_total", "counter", generated, self._generated_tokens),
+        ]
+        return [Metric(f"vllm:{name}", kind, text, value, {}) for name, kind, text, value in lines] + [
+            Metric(
+                "vllm:request_success_total", "counter", success, self._finished[reason], {"finished_reason": reason}
+            )
+            for reason in ("stop", "length", "abort")
+        ]
+
+    async def _prompt(self, request: ChatRequest) -> tuple[list[tuple[bytes, int]], list[Seen]]:
+        """The prompt's parts in order as (digest, tokens), and what its pictures show."""
+        parts: list[tuple[bytes, int]] = []
+        seen: list[Seen] = []
+        for message in request.messages:
+            parts.append((message.role.encode(), MESSAGE_TOKENS))
+            for part in message.parts:
+                if isinstance(part, str):
+                    parts.append((b"text:" + part.encode(), len(split_tokens(part))))
+                    continue
+                digest, sight = await self._look(part)
+                parts.append((digest, sight.tokens))
+                seen.append(sight)
+        return parts, seen
+
+    async def _look(self, picture: Picture) -> tuple[bytes, Seen]:
+        if self.config.no_vision:
+            return hashlib.sha256(picture.url.encode()).digest(), UNSEEN
+        return await self.sight.look(picture)
+
+    def _text(self, request: ChatRequest, seen: Sequence[Seen], seed: bytes) -> str:
+        if self.config.no_vision:
+            return request.choice[0] if request.choice else answers.NOT_LOOKED
+        return answers.answer(request.question, seen, request.choice, seed)
+
+
+def _too_long(limit: int) -> Refusal:
+    message = (
+        f"This model's maximum context length is {limit} tokens. However, your prompt contains at least {limit + 1} "
+        "input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input "
+        "prompt."
+    )
+    return bad_value("input_tokens", limit + 1, message)

@@ -1,0 +1,186 @@
+"""Runs a stand-in: in the foreground until a signal, or beside a test in a thread.
+
+In: a configuration and an address. Out: a listening server. Never stays behind: signals, `StandInServer.stop` and
+leaving its ``with`` block end it within its grace period.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import TracebackType
+
+from aiohttp import web
+
+from captionqa.errors import UsageError
+from captionqa.server.standin.app import STANDIN, StandIn, build_app
+from captionqa.server.standin.config import StandInConfig
+from captionqa.server.standin.engine import Ledger
+from captionqa.server.standin.faults import Faults
+
+START_TIMEOUT_S = 30
+
+
+def serve(
+    config: StandInConfig,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT; then requests in flight get ``config.grace_s`` seconds to finish.
+
+    Args:
+        port: 0 picks a free one.
+        ready: called once with the base URL, ending in ``/v1``, when the server listens.
+
+    Raises:
+        UsageError: the address cannot be used.
+    """
+    asyncio.run(_serve_until_signal(config, host, port, ready))
+
+
+async def _serve_until_signal(config: StandInConfig, host: str, port: int, ready: Callable[[str], None] | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = _runner(config, Ledger())
+    try:
+        bound = await _listen(runner, host, port)
+        if ready is not None:
+            ready(_url(host, bound))
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _runner(config: StandInConfig, ledger: Ledger) -> web.AppRunner:
+    # A time-out of 0 would mean «wait for ever» to aiohttp.
+    grace_s = max(config.grace_s, 0.001)
+    app = build_app(config, ledger=ledger)
+    return web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=grace_s)
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
+    """Listens and returns the port."""
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port, or 0.") from error
+    bound: int = runner.addresses[0][1]
+    return bound
+
+
+def _url(host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{reachable}:{port}/v1"
+
+
+class StandInServer:
+    """A stand-in in a thread of this process, for tests.
+
+        with StandInServer(StandInConfig(faults=Faults(busy_rate=0.2))) as server:
+            client = OpenAI(base_url=server.url, api_key="none")
+
+    `stats` counts on over a restart.
+    """
+
+    def __init__(self, config: StandInConfig | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.config = config or StandInConfig()
+        self._host = host
+        self._port = port
+        self._ledger = Ledger()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._standin: StandIn | None = None
+        self._stop: asyncio.Event | None = None
+
+    @property
+    def port(self) -> int:
+        """0 until the server has listened once; then the same for all its restarts."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The base URL, ending in ``/v1``."""
+        return _url(self._host, self._port)
+
+    def start(self) -> None:
+        """Returns when the server listens."""
+        started = threading.Event()
+        failures: list[UsageError] = []
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run(started, failures)), name="standin", daemon=True
+        )
+        self._thread.start()
+        if not started.wait(START_TIMEOUT_S):
+            raise TimeoutError(f"The stand-in did not listen on {self._host}:{self._port} in {START_TIMEOUT_S} s.")
+        if failures:
+            self._thread.join()
+            raise failures[0]
+
+    def stop(self, *, abort: bool = False) -> None:
+        """Stops listening. Requests in flight get ``config.grace_s`` seconds, or are dropped at once (``abort``)."""
+        if self._thread is None or self._loop is None or self._stop is None or self._standin is None:
+            return
+        # The loop is gone already if the server failed; then there is nothing to tell it.
+        with contextlib.suppress(RuntimeError):
+            if abort:
+                self._loop.call_soon_threadsafe(self._standin.drop_open)
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._thread = None
+
+    def restart(self, *, abort: bool = False) -> None:
+        """Stops and starts again on the same port, with the faults set last."""
+        self.stop(abort=abort)
+        self.start()
+
+    def set_faults(self, faults: Faults) -> None:
+        """From the next request on."""
+        self.config = replace(self.config, faults=faults)
+        if self._standin is not None:
+            self._standin.set_faults(faults)
+
+    def stats(self) -> dict[str, int]:
+        """As ``GET /standin/stats``, also while the server is stopped."""
+        return self._ledger.stats()
+
+    def __enter__(self) -> StandInServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop(abort=True)
+
+    async def _run(self, started: threading.Event, failures: list[UsageError]) -> None:
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        runner = _runner(self.config, self._ledger)
+        self._standin = runner.app[STANDIN]
+        try:
+            with _reported(started, failures):
+                self._port = await _listen(runner, self._host, self._port)
+            if not failures:
+                await self._stop.wait()
+        finally:
+            await runner.cleanup()
+
+
+@contextlib.contextmanager
+def _reported(started: threading.Event, failures: list[UsageError]) -> Iterator[None]:
+    """Hands a failure to the thread that waits, and lets it go on either way."""
+    try:
+        yield
+    except UsageError as error:
+        failures.append(error)
+    finally:
+        started.set()
