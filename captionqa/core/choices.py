@@ -43,8 +43,8 @@ class Gold:
 
 
 def parse_choices(question: str) -> tuple[str, ...]:
-    """The choices that stand in the question, in order; () when there are none. After a header line («Choices:») they may
-    share a line; without one they must start lines and end the text. They run from A without a gap."""
+    """The choices that stand in the question, in order; () when there are none. After a header line («Choices:»)
+    they may share a line; without one they must start lines and end the text. They run from A without a gap."""
     header = None
     for match in _HEADER.finditer(question):
         header = match

@@ -25,6 +25,7 @@ _JSON = re.compile(
     r"(?P<quote>[\"'])(?:final_?)?(?:answer|choice|option|letter|prediction|correct_option)(?P=quote)\s{0,8}:\s{0,8}",
     re.IGNORECASE,
 )
+_JSON_ITEM = re.compile(r"[\"']([^\"']{1,200})[\"']")
 _JSON_VALUE = re.compile(
     r"\"(?P<double>[^\"\n]{0,400})\"|'(?P<single>[^'\n]{0,400})'|(?P<bare>[^,}\n\"'\[]{1,60})"
     r"|(?P<list>\[[^\]\n]{0,400}\])"
@@ -152,7 +153,7 @@ def _json(text: str, plain: str, options: Options) -> Verdict | None:
         return None
     kind = value.lastgroup or "bare"
     if kind == "list":
-        inner = re.findall(r"[\"']([^\"']{1,200})[\"']", value.group())
+        inner = _JSON_ITEM.findall(value.group())
         if len(inner) != 1:
             return Method.JSON, Reading(None, Reason.SEVERAL if inner else Reason.NO_MATCH, start, value.end())
     blanked = plain[: value.end(kind)].replace("[", " ").replace('"', " ") if kind == "list" else plain

@@ -1,6 +1,6 @@
 """Whether an output answers its question rightly.
 
-In: the output, the gold as the data set has it, the choices, how generation ended. Out: a `Grade` with one verdict out of
+In: the output, the gold as the data set has it, the choices, how generation ended. Out: a `Grade` with one verdict of
 four, the answer that was read and the rule that read it. Never raises on any output, never evaluates an expression,
 never turns a missing answer into a wrong one.
 """

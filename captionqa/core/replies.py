@@ -142,4 +142,4 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _shorten(body: bytes) -> str:
-    return body[:DETAIL_CHARACTERS].decode("utf-8", "replace").strip() or "(empty body)"
+    return " ".join(body[:DETAIL_CHARACTERS].decode("utf-8", "replace").split()) or "(empty body)"

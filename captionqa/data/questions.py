@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from captionqa.core.items import ImageSource
 from captionqa.core.keys import id_digest
 from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ImageCell, Question, RowProblem, parse_row
-from captionqa.data.images import resolve_inside
+from captionqa.data.image_paths import resolve_inside
 from captionqa.errors import ImageProblem, InputError
 
 WINDOW_ROWS = 1024

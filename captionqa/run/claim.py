@@ -24,6 +24,8 @@ from captionqa.errors import JournalBusy, SaveFailed
 HEARTBEAT_S = 5.0
 STALE_S = 60.0
 POLL_S = 1.0
+DYING_S = 2.0
+"""How long a holder on this host may take to die: SIGKILL returns before the process is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Holder:
     """Start time of the process in clock ticks since boot: tells a process from a later one with the same pid."""
     job: str | None = None
     restarts: int = 0
+    namespace: str = ""
+    """Of process ids: a container on the same host has pids that mean nothing here."""
 
     def __str__(self) -> str:
         job = f", SLURM job {self.job}" if self.job else ""
@@ -53,6 +57,7 @@ def this_process() -> Holder:
         started=_start_ticks(os.getpid()),
         job=os.environ.get("SLURM_JOB_ID"),
         restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+        namespace=_pid_namespace(),
     )
 
 
@@ -128,18 +133,19 @@ def _wait_until_stale(
     """The holder of a stale claim, or None when the claim is gone. Raises: JournalBusy when its heartbeat moves."""
     holder, beat = _read_holder(path), _heartbeat(path)
     deadline = time.monotonic() + stale_s
+    dying_until = time.monotonic() + min(DYING_S, stale_s)
     announced = False
     while beat is not None:
         if holder is not None and _certainly_dead(holder, me):
             return holder
-        if holder is not None and holder.host == me.host and holder.boot == me.boot:
+        if holder is not None and _same_pids(holder, me) and time.monotonic() >= dying_until:
             raise _busy(path, holder)  # alive on this very host
         if time.monotonic() >= deadline:
             return holder or Holder("", "an unknown host", "", 0, "")
         if not announced:
             say(f"{path.name} is held by {holder or 'a writer'}; watching up to {stale_s:.0f} s whether it is alive")
             announced = True
-        if give_up.wait(poll_s):
+        if give_up.wait(min(poll_s, 0.1 if time.monotonic() < dying_until else poll_s)):
             raise _busy(path, holder)
         now = _heartbeat(path)
         if now is not None and now != beat:
@@ -158,11 +164,15 @@ def _busy(path: Path, holder: Holder | None) -> JournalBusy:
 def _certainly_dead(holder: Holder, me: Holder) -> bool:
     if holder.job and holder.job == me.job and holder.restarts < me.restarts:
         return True  # an earlier start of this very job: SLURM ended it before it started this one
-    if holder.host != me.host:
-        return False
-    if holder.boot != me.boot:
-        return bool(holder.boot and me.boot)  # the host has been restarted since
-    return _start_ticks(holder.pid) != holder.started
+    if _same_pids(holder, me):
+        return _start_ticks(holder.pid) != holder.started
+    restarted = holder.host == me.host and holder.boot != me.boot
+    return bool(restarted and holder.boot and me.boot)
+
+
+def _same_pids(holder: Holder, me: Holder) -> bool:
+    """Whether the holder's pid means the same process here."""
+    return (holder.host, holder.boot, holder.namespace) == (me.host, me.boot, me.namespace)
 
 
 def _set_aside(path: Path, stale: Holder, me: Holder) -> None:
@@ -199,9 +209,16 @@ def _heartbeat(path: Path) -> int | None:
 
 
 def _start_ticks(pid: int) -> str:
-    """Field 22 of /proc/<pid>/stat (proc(5)); empty when there is no such process."""
-    stat = _read(f"/proc/{pid}/stat")
-    return stat.rpartition(")")[2].split()[19] if stat else ""
+    """Field 22 of /proc/<pid>/stat (proc(5)); empty when there is no such process, or only its zombie."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return "" if not fields or fields[0] in ("Z", "X") else fields[19]
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _read(path: str) -> str:

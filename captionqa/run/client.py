@@ -105,13 +105,14 @@ class Client:
         tries = _Tries()
         try:
             # A copy per item: the retry state of one must not be seen by the others on the same event loop.
-            completion, latency_s = await self._policy.copy()(self._try, body, tries)
+            answer: tuple[Completion, float] = await self._policy.copy()(self._try, body, tries)
         except _Failure as failure:
             if failure.cause.verdict is Verdict.REFUSED:
                 raise refusal(failure.url, failure.cause) from failure.cause
             rejected = failure.cause.verdict is Verdict.REJECTED
             kind = OutcomeKind.REJECTED if rejected else OutcomeKind.FAILED
             return Outcome(kind, reason=failure.cause.reason, detail=failure.cause.detail, attempts=tries.sent)
+        completion, latency_s = answer
         return Outcome(
             OutcomeKind.ANSWERED,
             output=completion.text,

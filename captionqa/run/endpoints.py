@@ -136,8 +136,8 @@ class EndpointPool:
             endpoint.limit = max(1.0, min(endpoint.limit, endpoint.outstanding + 1) / 2)
 
     async def _check(self, endpoint: Endpoint) -> bool:
-        trouble = await self._canary(endpoint)
-        if trouble is None:
+        # Twice: a passing fault that failed a request may fail the first canary as well.
+        if await self._canary(endpoint) is None or (trouble := await self._canary(endpoint)) is None:
             return True
         endpoint.up = False
         endpoint.lost = True

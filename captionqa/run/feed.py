@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from captionqa.core.items import ImageSource, Item
 from captionqa.core.outcomes import Outcome, OutcomeKind
-from captionqa.data.images import ImageCache, PreparedImage
+from captionqa.data.image_cache import ImageCache
+from captionqa.data.images import PreparedImage
 from captionqa.errors import ImageError, MissingImage
 
 PULLED_TOGETHER = 4

@@ -23,7 +23,7 @@ from captionqa.core.items import Item
 from captionqa.core.keys import facts_key, shard_of
 from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.requests import RequestFormat
-from captionqa.data.images import ImageCache
+from captionqa.data.image_cache import ImageCache
 from captionqa.errors import CaptionQAError, ExitCode, ServerError
 from captionqa.run.client import ChatConnection, Client, open_http
 from captionqa.run.endpoints import EndpointPool

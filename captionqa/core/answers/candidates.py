@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from captionqa.core.answers.letters import Reading, Reason
-from captionqa.core.answers.options import LETTERS, Mention, Options, Token, is_word, tokens
+from captionqa.core.answers.options import LETTERS, Options, is_word, tokens
 
 _NAME = (
     r"(?i:(?:the |la |el |die )?(?:option|choice|answer|letter|alternative|statement|opci[oó]n|opção|选项|选"
@@ -44,6 +44,9 @@ _CONTRAST = re.compile(
     r"|versus)\b|而不是|而非",
     re.IGNORECASE,
 )
+_MORE = re.compile(r"\b(?:more|most|best|better|same|closer|closest|correct|right|likely)\b", re.IGNORECASE)
+_OWN_LETTER = re.compile(r"\s{0,3}\((?i:(?:option|choice) )?(?P<letter>[A-Z])\)")
+_WHY = re.compile(r"\b(?:because|since)\b", re.IGNORECASE)
 _NEGATION_BEFORE = re.compile(
     r"(?:\b(?:not|never|no|neither|nor|than|unlike|of|without)|n't|不是|非)\s{0,3}(?:the |a |an |be )?$", re.IGNORECASE
 )
@@ -194,19 +197,15 @@ def by_text(text: str, start: int, limit: int, options: Options) -> Reading | No
         return None
     first = mentions[0]
     others = {m.index for m in mentions} - {first.index}
-    if others and not _leads(found, first):
+    if others:
         rest = next(m for m in mentions if m.index != first.index)
-        if not _CONTRAST.search(text, first.end, rest.start):
-            return Reading(None, Reason.SEVERAL, first.start, first.end)
-    elif others:
-        rest = next(m for m in mentions if m.index != first.index)
-        if re.fullmatch(r"[\s,/&]*(?:and|or|和|或)?[\s,]*(?:the )?", text[first.end : rest.start]):
+        contrast = _CONTRAST.search(text, first.end, rest.start)
+        leads = found[0].start == first.start and _MORE.search(text, first.end, rest.start)
+        labelled = _OWN_LETTER.match(text, first.end)
+        own = labelled is not None and labelled["letter"] == options.letter(first.index)
+        if not (contrast or leads or own or _WHY.search(text, first.end, rest.start)):
             return Reading(None, Reason.SEVERAL, first.start, first.end)
     return Reading(options.letter(first.index), None, first.start, first.end)
-
-
-def _leads(found: list[Token], mention: Mention) -> bool:
-    return found[0].start == mention.start
 
 
 def resolve(text: str, start: int, limit: int, options: Options) -> Reading | None:

@@ -27,6 +27,7 @@ _TOKENS = re.compile(
     r"|(?P<symbol>[^\s\w.,;:!?\"'()\[\]*_$`#\-^\\…、。，；：！？（）【】《》{}|])"
 )
 # Latin letters outside ASCII lose their accents below; in LaTeX these words are signs.
+_PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SIGNS = {"percent": "%", "dfrac": "frac", "tfrac": "frac", "circ": "°", "degrees": "°", "degree": "°", "sqrt": "√"}
 _SIGNS |= {"pi": "π", "times": "×", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "dollars": "$"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "01234567890123456789")
@@ -170,7 +171,7 @@ def _keys(text: str) -> tuple[str, ...]:
 def _leading_number(text: str) -> str:
     """The number that a choice starts with, when the rest can only be its unit; empty otherwise."""
     found = tokens(without_markup(normalise(text)))
-    plain = found and re.fullmatch(r"-?\d+(?:\.\d+)?", found[0].key)
+    plain = found and _PLAIN_NUMBER.fullmatch(found[0].key)
     return found[0].key if plain and not any(c.isdigit() for token in found[1:] for c in token.key if c != "2") else ""
 
 

@@ -8,13 +8,31 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers.candidates import by_text, resolve
+from captionqa.core.answers.candidates import by_text, resolve, skip_own
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, Options, tokens
 
+_SHORT = re.compile(
+    r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly),? )?(?i:the )?(?i:(?:option|choice"
+    r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[]?(?:[A-Za-z]"
+    r"|\d{1,2})[)\]]?[.:]?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
+    r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
+    r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+"
+)
+_OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
+_FILLER = re.compile(r"(?:it is|it's|that is|definitely|probably|clearly|certainly),? ", re.IGNORECASE)
+_LAST_SENTENCE = re.compile(r"[.!?]\s[^.!?\n]*$")
+_BRACKETED = re.compile(r"\([A-Z]\)\.?")
+_LINES_OF_LETTERS = re.compile(r"[(\[]?[A-Z][)\].:]{0,2}\s+[^\n]+|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+")
+_INDEX = re.compile(r"-?\d{1,3}\.?")
+_LINE_LABEL = re.compile(r"[\s\"'\-]{0,20}(?:(?:Option |Choice )?[(\[]?[A-Z][)\].:])")
+_LIST_LINE = re.compile(r"[\s\"'\-]{0,20}[(\[]?[A-Z][)\].:]|[\s\-(]*[A-Z][).]?$")
+_REJECTED = re.compile(r"[^.,;\n]{0,20}\b(?:not|incorrect|wrong|n't)\b")
+_JOINED = re.compile(r"\b(?:and|or|between)\b[^.]{0,12}$")
+_IS_NOT = re.compile(r"\s(?:is|does|do|are|has)\s?(?:not|n't)")
 _LEADING = re.compile(
     r"[\s\"'\-]{0,40}(?:(?i:option|choice)\s)?(?P<open>[(\[]?)(?P<letter>[A-Z])\s{0,2}(?P<close>[)\].:]"
-    r"|(?=[ \t]*(?:\n|$|,|;)))(?![\w'])"
+    r"|(?=[ \t]*(?:\n|$|,|;|(?:because|since|as)\b)))(?![\w'])"
 )
 _LINE_LETTER = re.compile(
     r"[\s\"'\-]{0,20}(?i:option |choice )?(?:=>|->|→|∴|(?i:so|hence|thus"
@@ -56,7 +74,7 @@ def looks_cut(text: str) -> bool:
     stripped = text.rstrip()
     if not stripped or stripped[-1] in ".!?。)]\"'%°:" or stripped[-1].isdigit():
         return False
-    last = re.search(r"[.!?]\s[^.!?\n]*$", stripped[-_CUT_CHARS:])
+    last = _LAST_SENTENCE.search(stripped[-_CUT_CHARS:])
     return len(stripped) > _CUT_CHARS or (last is not None and len(stripped) > 60 and last.group().count(" ") > 3)
 
 
@@ -68,26 +86,19 @@ def whole(text: str, options: Options) -> Reading | None:
     start = text.index(stripped[0])
     limit = len(text.rstrip())
     index = options.equal(tokens(text, start, limit))
-    if index is not None and not (len(options.texts[index].strip()) == 1 and re.fullmatch(r"\([A-Z]\)\.?", stripped)):
+    if index is not None and not (len(options.texts[index].strip()) == 1 and _BRACKETED.fullmatch(stripped)):
         return Reading(options.letter(index), None, start, limit)
-    if "\n" in stripped and not re.fullmatch(
-        r"[(\[]?[A-Z][)\].:]{0,2}\s+[^\n]+|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+", stripped
-    ):
+    if "\n" in stripped and not _LINES_OF_LETTERS.fullmatch(stripped):
         return None
-    if re.fullmatch(r"-?\d{1,3}\.?", stripped) and not options.open and not options.numeric:
+    if _INDEX.fullmatch(stripped) and not options.open and not options.numeric:
         number = int(stripped.rstrip("."))
         if 1 <= number <= len(options.letters):
             return Reading(options.letters[number - 1], None, start, limit)
         return Reading(None, Reason.OUT_OF_RANGE, start, limit)
-    short = re.fullmatch(
-        r"(?i:the )?(?i:(?:option|choice|answer)\s?)?(?i:number |no\. ?|#)?[(\[]?(?:[A-Za-z]"
-        r"|\d{1,2})[)\]]?[.:]?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
-        r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
-        r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+",
-        stripped,
-    )
+    short = _SHORT.fullmatch(stripped)
     if short:
-        return resolve(text, start, limit, options)
+        filler = _FILLER.match(text, start)
+        return resolve(text, filler.end() if filler else start, limit, options)
     return None
 
 
@@ -99,9 +110,13 @@ def leading(text: str, options: Options) -> Reading | None:
     letter = match["letter"]
     if letter not in options.letters:
         return None
+    limit = min(len(text), 1500)
+    if _REJECTED.match(text, skip_own(text, match.end(), letter, options, limit)):
+        return None  # «B) dog is wrong»
     if match["close"] == "" and not match["open"] and text[match.end() : match.end() + 1] in (",", ";"):
-        return None
-    return resolve(text, 0, min(len(text), 1500), options)
+        reading = resolve(text, 0, limit, options) if letter != "I" else None
+        return reading if reading is not None and reading.letter else None
+    return resolve(text, 0, limit, options)
 
 
 def last_line(text: str, options: Options) -> Reading | None:
@@ -112,12 +127,12 @@ def last_line(text: str, options: Options) -> Reading | None:
     if len(line) > 300:
         return None
     match = _LINE_LETTER.match(line)
-    if match is None and not re.match(r"[\s\"'\-]{0,20}(?:(?:Option |Choice )?[(\[]?[A-Z][)\].:])", line):
+    if match is None and not _LINE_LABEL.match(line):
         if start and (index := options.equal(tokens(text, start, len(stripped)))) is not None:
             return Reading(options.letter(index), None, start, len(stripped))
         return None
     previous = stripped[:start].rstrip().rsplit("\n", 1)[-1]
-    if re.match(r"[\s\"'\-]{0,20}[(\[]?[A-Z][)\].:]", previous) or re.fullmatch(r"[\s\-(]*[A-Z][).]?", previous):
+    if _LIST_LINE.match(previous):
         return Reading(None, Reason.SEVERAL, start, len(stripped))  # the end of a list of options
     begin = start + (match.start("letter") if match else 0)
     reading = resolve(text, begin, len(stripped), options)
@@ -159,9 +174,7 @@ def labelled(text: str, options: Options) -> Reading | None:
         if tuple(token.key for token in following[: len(key)]) == key:
             before = text[max(0, match.start() - 40) : match.start()]
             after = text[following[len(key) - 1].end : following[len(key) - 1].end + 40]
-            negative = _NEGATIVE.search(before.rsplit(".", 1)[-1]) or re.match(
-                r"[^.\n]{0,20}\b(?:not|incorrect|wrong|n't)\b", after
-            )
+            negative = _NEGATIVE.search(before.rsplit(".", 1)[-1]) or _REJECTED.match(after)
             found.append(Reading(None if negative else letter, None, match.start(), following[len(key) - 1].end))
     letters = {reading.letter for reading in found}
     if len(letters) == 1 and found[0].letter:
@@ -178,9 +191,7 @@ def sentence_end(text: str, options: Options) -> Reading | None:
         return None  # «… pointed ears. B» was cut off
     if _DENIED.search(text[max(0, match.start("letter") - 80) : match.start("letter")]):
         return Reading(None, Reason.NEGATED, match.start("letter"), match.end())
-    if re.search(
-        r"\b(?:and|or|between)\b[^.]{0,12}$", text[max(0, match.start("letter") - 16) : match.start("letter")]
-    ):
+    if _JOINED.search(text[max(0, match.start("letter") - 16) : match.start("letter")]):
         return None
     return Reading(match["letter"], None, match.start("letter"), match.end())
 
@@ -219,10 +230,14 @@ def option_text(text: str, options: Options) -> Reading | None:
     return Reading(None, Reason.SEVERAL, mentions[-1].start, mentions[-1].end)
 
 
-def _in_derivation(text: str, end: int, index: int, options: Options) -> bool:
-    """Whether the option is a lone number and stands before the end of a long text: numbers occur in every derivation."""
+def _is_number(options: Options, index: int) -> bool:
     key = options.keys[index]
-    return len(key) == 1 and key[0][-1].isdigit() and len(text) > _CUT_CHARS and bool(text[end:].strip())
+    return len(key) == 1 and key[0][-1].isdigit()
+
+
+def _in_derivation(text: str, end: int, index: int, options: Options) -> bool:
+    """Whether a lone number stands before the end of a long text: numbers occur in every derivation."""
+    return _is_number(options, index) and len(text) > _CUT_CHARS and bool(text[end:].strip())
 
 
 def _entity(text: str, options: Options) -> Reading | None:
@@ -254,10 +269,13 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
         return None
     head = text[start : reading.start]
     tail = text[reading.end : min(end, reading.end + 40)]
+    number = _is_number(options, LETTERS.index(reading.letter))
+    if number and _OPERATOR.match(text, reading.end):
+        return None
     if _in_derivation(text, end, LETTERS.index(reading.letter), options):
         return None
     own = _in_option(options, LETTERS.index(reading.letter))
-    if not own and (_NEGATIVE.search(head) or re.match(r"\s(?:is|does|do|are|has)\s?(?:not|n't)", tail)):
+    if not own and (_NEGATIVE.search(head) or _IS_NOT.match(tail)):
         return None
     return reading
 

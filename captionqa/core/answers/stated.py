@@ -23,6 +23,7 @@ _DECLARED = re.compile(
     r"|(?:答案|结果)(?:应该|应)?(?:是|为|:|】)\s{0,3}:?",
     re.IGNORECASE,
 )
+_UNSTATED = re.compile(r"(?:not|unknown|unclear)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where)\b|\s(?:because|since)\b")
 _MATHS = r"(?:\$?-?\s?[\d.\\(\[{√π$])"
 _IS = re.compile(
@@ -30,6 +31,7 @@ _IS = re.compile(
     rf"|obtain))\s{{0,3}}(?P<value>{_MATHS}[^=\n]{{0,80}}?|\*\*[^*\n]{{1,60}}\*\*)[.\s]{{0,6}}$",
 )
 _EMPHASIS = re.compile(r"\*\*(?P<bold>[^*\n]{1,80})\*\*|\$(?P<maths>[^$\n]{1,120})\$")
+_PLAIN_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _SHORT_WORDS = 6
 _SHORT_CHARS = 80
 _TAIL_CHARS = 16_000
@@ -99,9 +101,7 @@ def _declared(text: str, *, cut: bool) -> Found | None:
         start = match.end()
         while start < len(text) and (text[start].isspace() or text[start] in "*:"):
             start += 1
-        if negates(text, match.start()) or re.match(
-            r"not\b|unknown\b|unclear\b", text[start : start + 12], re.IGNORECASE
-        ):
+        if negates(text, match.start()) or _UNSTATED.match(text, start):
             continue
         stop = _SENTENCE_END.search(text, start)
         end = stop.start() if stop else len(text)
@@ -130,7 +130,7 @@ def _last_line(text: str) -> Found | None:
         return None
     line = stripped[start:]
     match = _IS.search(line, max(0, len(line) - 200))
-    if match is not None:
+    if match is not None and len(_PLAIN_WORDS.findall(match["value"])) <= 2:
         return _trimmed(Method.LAST_LINE, text, start + match.start("value"), start + match.end("value"))
     marked = list(_EMPHASIS.finditer(line))
     if len(marked) == 1:

@@ -25,7 +25,7 @@ _DECLARED = re.compile(
     rf"\s{_NOUN}s?|best guess|guess)\b"
     rf"(?:\s\([^()\n]{{0,40}}\)|\s(?:to|for|of|from|here|that|based|in|among|given|which"
     rf"|describing)\b[^.:\n]{{0,160}}?)?"
-    rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|[:=]|=>|→|->|\])"
+    rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|[:=]|=>|→|->|-\s|\])"
     r"|(?<![\w'])(?:the )?(?:correct|right|best|most (?:likely|appropriate|accurate|suitable)|closest)\s(?!"
     rf"{_NOUN})[a-z][^.:,\n]{{0,120}}?\s{_BE}\s{{0,3}}:?"
     r"|(?<![\w'])(?:I|i|we|We|I'd|i'd|I'll|we'd|one|You|you)\s(?:(?:would|will|must|should|can|could|may"
@@ -58,7 +58,7 @@ _IS_CORRECT = re.compile(
     r"|likely|probably|both|all|to be)\s){0,2}(?:the |a )?(?:only )?(?:most )?"
     r"(?:correct|right|best|true|appropriate|likely correct|accurate)(?: (?:one|answer|option|choice"
     r"|statement|match|response)s?)?"
-    r"(?![\w-]| (?:to|that)\b)"
+    r"(?![\w-]| (?:to|that)\b)|\s{0,3}(?:is|must be|would be) (?:the|my) (?:final |correct )?(?:answer|choice)\b"
 )
 _JOINED = re.compile(r"[A-Z]\)?\s{0,2}(?:,\s{0,2})?(?:and|or|,|、|和|&)\s{0,3}(?:option |choice )?\(?$")
 _POSTPOSED_ZH = re.compile(r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?(?:选项)?\s?(?:是)?(?:正确|对)的?(?!性|率)")
@@ -68,6 +68,7 @@ _NEGATED = re.compile(
     r"|might|may|could|what|how|once|before)\b|n't\b|不|无法)[^.;!?\n,。]{0,60}$",
     re.IGNORECASE,
 )
+_TURN = re.compile(r"\b(?:but|however|therefore|thus|hence|so)\b", re.IGNORECASE)
 _NEGATIVE_START = re.compile(
     r"\s{0,3}(?P<not>not|n't|neither|cannot be|incorrect|wrong)\b(?P<rest>[^.\n]{0,80}?\b(?:but|rather"
     r"|instead|it is|it's)\b)?",
@@ -118,7 +119,7 @@ HEDGE = re.compile(r"\b(?:difficult|hard|challenging|tricky) to\b", re.IGNORECAS
 
 def negates(text: str, at: int) -> bool:
     """Whether the clause up to ``at`` denies or only supposes what comes next."""
-    return _NEGATED.search(text[max(0, at - 80) : at]) is not None
+    return _NEGATED.search(_TURN.split(text[max(0, at - 80) : at])[-1]) is not None
 
 
 def _declared(text: str, options: Options) -> list[Reading]:

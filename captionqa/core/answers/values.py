@@ -107,6 +107,10 @@ _NO_UNITS = frozenset(
         "到",
     ]
 )
+_LETTER_LIST = re.compile(r"[A-J](?:\s?[,、]?\s?[A-J])+")
+_SEPARATORS = re.compile(r"[\s,、]")
+_STEM = re.compile(r"[A-Za-z]*")
+_DOTS = re.compile(r"[\s.]")
 _NAMED = re.compile(r"\s*(?P<name>[A-Za-z](?:_\w)?)\s?=\s?(?P<rest>[^=<>≤≥]+)")
 _WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
 _NUMBER_WORDS = dict(
@@ -119,7 +123,8 @@ _NUMBER_WORDS = dict(
 _UNITS = {
     "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m", "kilometer": "km", "kilometre": "km",
     "millimeter": "mm", "millimetre": "mm", "kilogram": "kg", "gram": "g", "second": "s", "sec": "s", "minute": "min",
-    "hour": "h", "hr": "h", "inche": "inch", "in": "inch", "feet": "ft", "foot": "ft", "unit": "", "squareunit": "", "sq": "",
+    "hour": "h", "hr": "h", "inche": "inch", "in": "inch", "feet": "ft", "foot": "ft",
+    "unit": "",
 }  # fmt: skip
 
 
@@ -193,8 +198,8 @@ def _without_name(first: str, second: str) -> tuple[str, str]:
 def _key(text: str) -> str:
     if _WORDS.fullmatch(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
         return " ".join(text.casefold().split())
-    if re.fullmatch(r"[A-J](?:\s?[,、]?\s?[A-J])+", text):
-        return re.sub(r"[\s,、]", "", text)
+    if _LETTER_LIST.fullmatch(text):
+        return _SEPARATORS.sub("", text)
     return text.replace(" ", "")
 
 
@@ -233,11 +238,11 @@ def _unit(text: str) -> str | None:
     match = _UNIT.fullmatch(bare)
     if match is None or any(word.lower() in _NO_UNITS for word in bare.split()):
         return None
-    letters = re.match(r"[A-Za-z]*", bare)
+    letters = _STEM.match(bare)
     stem = letters.group() if letters else ""
     glued = not text[0].isspace() and bare[0] not in "°%"
     if stem and (glued or len(stem) < 3) and stem.lower() not in _GLUED and (glued or stem not in _LONE | _SHORT):
         return None
-    unit = re.sub(r"[\s.]", "", bare)
+    unit = _DOTS.sub("", bare)
     singular = unit[:-1] if len(unit) > 3 and unit.endswith("s") else unit
     return _UNITS.get(singular.lower(), singular)

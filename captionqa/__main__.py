@@ -1,0 +1,5 @@
+"""`python -m captionqa` is `captionqa`."""
+
+from captionqa.cli.main import main
+
+main()

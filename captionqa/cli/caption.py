@@ -1,0 +1,44 @@
+"""`captionqa caption`: caption every image below a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from captionqa.cli.options import option, shared_options
+
+HELP = """Caption every image below a folder (jpg, jpeg, png, webp, bmp, gif, tif, tiff; sub-folders too).
+
+Captions are saved as they come; after an interruption the same command goes on. The result is
+OUTPUT/captions/MODEL/MODEL_STYLE.json: {"path/of/image.jpg": "caption"}.
+
+\b
+Examples:
+  captionqa caption --dataset-path images
+  captionqa caption --dataset-path images --prompt-style LONG --max-tokens 512
+  captionqa caption --dataset-path images --prompt-style prompts/mine.jinja --run-name mine
+  captionqa caption --dataset-path images --server-url http://gpu1:8000 --server-url http://gpu2:8000
+  captionqa caption --dataset-path images --limit 3 --dry-run
+"""
+
+
+@click.command(help=HELP)
+@option(
+    "--dataset-path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of images.",
+)
+@option("--prompt-style", default="SIMPLE", metavar="STYLE", help="See `captionqa prompts`; or a template file.")
+@shared_options
+def caption(dataset_path: Path, prompt_style: str, **options: Any) -> int:
+    from captionqa.cli.running import asking, run_task
+    from captionqa.core.requests import CAPTION_SAMPLING
+    from captionqa.data.prompt_files import caption_styles, load_style
+    from captionqa.run.tasks import CaptionTask
+
+    style = load_style(prompt_style, caption_styles(Path.cwd()))
+    task = CaptionTask(dataset_path, asking(options, style, CAPTION_SAMPLING), options["follow_symlinks"])
+    return int(run_task(task, options))

@@ -1,0 +1,45 @@
+"""`captionqa export`: write a run's JSON files again from its journals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from captionqa.cli.options import option
+
+HELP = """Write the JSON files of a run again from its journals, merging shards. Needs neither server nor data set, and
+may be run at any time, also while clients are still working.
+
+RUN is a *.run.json file, any other file of the run, or a folder that holds one run.
+
+\b
+Examples:
+  captionqa export output/qa/Qwen3-VL-4B-Instruct/Qwen3-VL-4B-Instruct_qa.run.json
+  captionqa export output/captions/Qwen3-VL-4B-Instruct
+  captionqa export qa/Qwen3-VL-4B-Instruct --json
+"""
+
+
+@click.command(help=HELP)
+@click.argument("run", type=click.Path(path_type=Path))
+@option("--output-dir", type=click.Path(path_type=Path), default=Path("output"), help="Where runs are kept.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+def export(run: Path, output_dir: Path, as_json: bool) -> int:
+    from captionqa.cli.running import print_summary
+    from captionqa.errors import ExitCode
+    from captionqa.run.store import find_run, read_identity, read_journals
+    from captionqa.run.tasks import export_run
+
+    paths = find_run(run, output_dir)
+    identity = read_identity(paths)
+    assert identity is not None, "find_run found its file"
+    summary = export_run(identity, paths, read_journals(paths))
+    if as_json:
+        click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
+    else:
+        print_summary(identity, summary)
+        click.echo(f"written: {paths.folder}/{paths.stem}*.json")
+    incomplete = summary["failed"] or summary["pending"]
+    return int(ExitCode.INCOMPLETE if incomplete else ExitCode.COMPLETE)

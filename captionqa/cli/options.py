@@ -1,0 +1,142 @@
+"""The options that `caption` and `qa` share, their environment variables and the config file.
+
+Order of precedence: the command line, the environment (``CAPTIONQA_<NAME>``), the file given by ``--config``, defaults.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class Concurrency(click.ParamType[int | None]):
+    """``auto`` or a number from 1 on; ``auto`` becomes None."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither 'auto' nor a number from 1 on", param, ctx)
+        return number
+
+
+def option(name: str, *declarations: str, **settings: Any) -> Callable[[CommandT], CommandT]:
+    """A click option with its environment variable, shown in the help."""
+    variable = "CAPTIONQA_" + name.split("/")[0].removeprefix("--").replace("-", "_").upper()
+    settings.setdefault("show_default", settings.get("default") is not None)
+    return click.option(name, *declarations, envvar=variable, show_envvar=True, **settings)
+
+
+def read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Take defaults from a TOML file: top-level names for every command, a table ``[caption]`` or ``[qa]`` for one.
+
+    Raises: click.BadParameter for a file that is no TOML and for names that this command does not have.
+    """
+    if path is None:
+        return None
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+    known = {parameter.name for parameter in ctx.command.params} - {"config"}
+    shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    own = content.get(ctx.command.name or "", {})
+    defaults: dict[str, Any] = {}
+    for name, value in {**shared, **own}.items():
+        if name.replace("-", "_") in known:
+            defaults[name.replace("-", "_")] = value
+        elif name in own or not _is_known_elsewhere(name):
+            listed = ", ".join(sorted(str(n).replace("_", "-") for n in known))
+            raise click.BadParameter(f"{path}: unknown name {name!r}. Known for {ctx.command.name}: {listed}")
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return path
+
+
+def _is_known_elsewhere(name: str) -> bool:
+    """A top-level name that another command has (prompt-style in a file that is also used for qa) is not a mistake."""
+    from captionqa.cli.caption import caption
+    from captionqa.cli.qa import qa
+
+    return any(p.name == name.replace("-", "_") for command in (caption, qa) for p in command.params)
+
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+_SHARED = (
+    option("--server-url", multiple=True, metavar="URL", help="Base URL of a server, with or without /v1. Repeatable."),
+    option("--api-key-file", type=_FILE, help="File that holds the server's API key (never given on a command line)."),
+    option("--output-dir", type=_FOLDER, default=Path("output"), help="Where runs are kept."),
+    option("--model", metavar="NAME", help="Served model to ask; default: what the server serves."),
+    option("--model-name", metavar="NAME", help="Name of the output folder; default: the model's after the last /."),
+    option("--run-name", metavar="NAME", help="A folder of its own below the model's, for a separate run."),
+    option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens. caption 256, qa 128."),
+    option("--temperature", type=click.FloatRange(min=0), help="caption 0.7, qa 0."),
+    option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="caption 0.8, qa 1."),
+    option("--top-k", type=int, help="caption 20, qa -1 (off)."),
+    option("--presence-penalty", type=float, help="caption 1.5, qa 0."),
+    option("--repetition-penalty", type=_POSITIVE, help="1 (off)."),
+    option("--seed", type=int, help="Sampling seed, sent with every request. Default 0."),
+    option(
+        "--strict-openai",
+        is_flag=True,
+        help="Leave out top_k and repetition_penalty, for servers that refuse vLLM's extensions.",
+    ),
+    option("--system-prompt", metavar="TEXT", help="System message before every request."),
+    option(
+        "--max-pixels",
+        type=click.IntRange(min=1024),
+        default=4_194_304,
+        help="Larger images are downscaled before they are sent.",
+    ),
+    option(
+        "--follow-symlinks", is_flag=True, help="Accept images behind links that lead out of the data set's folder."
+    ),
+    option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items."),
+    option("--max-concurrency", type=Concurrency(), default="auto", help="Requests in flight."),
+    option(
+        "--num-shards", type=click.IntRange(min=1), help="Split the items. Default: SLURM_ARRAY_TASK_COUNT, else 1."
+    ),
+    option("--shard-index", type=click.IntRange(min=0), help="This part, from 0. Default: from SLURM_ARRAY_TASK_ID."),
+    option(
+        "--retry-failed/--no-retry-failed",
+        default=True,
+        help="Ask again what has no answer from an earlier start.",
+    ),
+    option("--overwrite", is_flag=True, help="Start over; the old journal is kept aside."),
+    option("--data-moved", is_flag=True, help="The same data lies elsewhere now: go on with the recorded run."),
+    option("--server-wait", type=_POSITIVE, default=600.0, metavar="SECONDS", help="How long to wait for a server."),
+    option("--request-timeout", type=_POSITIVE, default=300.0, metavar="SECONDS", help="Longest wait for an answer."),
+    option("--drain-seconds", type=_POSITIVE, default=25.0, help="After a signal, how long requests may finish."),
+    option("--dry-run", is_flag=True, help="Print the plan and the first request; send nothing."),
+    option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
+    click.option(
+        "--config",
+        type=_FILE,
+        is_eager=True,
+        expose_value=False,
+        callback=read_config,
+        envvar="CAPTIONQA_CONFIG",
+        show_envvar=True,
+        help="TOML file with these options as names.",
+    ),
+)
+
+
+def shared_options(command: CommandT) -> CommandT:
+    for add in reversed(_SHARED):
+        command = add(command)
+    return command

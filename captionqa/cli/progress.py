@@ -1,0 +1,128 @@
+"""Progress for people: a bar on a terminal, a plain line every half minute in a job's log. Everything goes to stderr,
+so that stdout has only results."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from tqdm import tqdm
+
+from captionqa.core.outcomes import Outcome
+
+LOG_EVERY_S = 30.0
+
+
+class Rates:
+    """What was done in this session so far."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.passed = 0
+        self.done = 0
+        self.failed = 0
+        self.tokens = 0
+        self.started = time.monotonic()
+
+    def add(self, outcome: Outcome, passed: int) -> None:
+        self.done += 1
+        self.passed = passed
+        self.failed += not outcome.answered
+        self.tokens += outcome.usage.get("completion_tokens", 0)
+
+    @property
+    def elapsed_s(self) -> float:
+        return max(time.monotonic() - self.started, 1e-3)
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.elapsed_s
+
+
+class TerminalProgress:
+    """A tqdm bar."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+        self._rates = Rates(0)
+
+    def say(self, message: str) -> None:
+        tqdm.write(message, file=sys.stderr)
+
+    def start(self, total: int) -> None:
+        self._rates = Rates(total)
+        bar: tqdm[None] = tqdm(total=total, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True)
+        self._bar = bar
+
+    def outcome(self, outcome: Outcome, passed: int) -> None:
+        self._rates.add(outcome, passed)
+        if self._bar is not None:
+            self._bar.initial = passed  # items that had their answer before must not count for the rate
+            self._bar.set_postfix_str(
+                f"failed {self._rates.failed}, {self._rates.tokens_per_s:.0f} tok/s", refresh=False
+            )
+            self._bar.update(passed + self._rates.done - self._bar.n)
+
+    def finish(self, passed: int) -> None:
+        if self._bar is not None:
+            self._bar.initial = passed
+            self._bar.update(passed + self._rates.done - self._bar.n)
+            self._bar.close()
+            self._bar = None
+
+
+class LogProgress:
+    """Plain lines, each with the time of day."""
+
+    def __init__(self, every_s: float = LOG_EVERY_S) -> None:
+        self._every_s = every_s
+        self._rates = Rates(0)
+        self._finished = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def say(self, message: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+
+    def start(self, total: int) -> None:
+        self._rates = Rates(total)
+        self._finished.clear()
+        self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._ticker.start()
+
+    def outcome(self, outcome: Outcome, passed: int) -> None:
+        self._rates.add(outcome, passed)
+
+    def finish(self, passed: int) -> None:
+        self._finished.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        self._rates.passed = passed
+        self.say(progress_line(self._rates))
+
+    def _tick(self) -> None:
+        while not self._finished.wait(self._every_s):
+            self.say(progress_line(self._rates))
+
+
+def progress_line(rates: Rates) -> str:
+    """For example: ``1200/38870 done (3.1 %), 2 failed, 41.3/s, 5210 tok/s, 15 min left``."""
+    done = rates.passed + rates.done
+    rate = rates.done / rates.elapsed_s
+    share = 100 * done / rates.total if rates.total else 100.0
+    left = f", {_duration((rates.total - done) / rate)} left" if rate and done < rates.total else ""
+    return (
+        f"{done}/{rates.total} done ({share:.1f} %), {rates.failed} failed, {rate:.1f}/s, "
+        f"{rates.tokens_per_s:.0f} tok/s{left}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def progress() -> TerminalProgress | LogProgress:
+    """A bar where somebody is watching, lines where a log is written."""
+    return TerminalProgress() if sys.stderr.isatty() else LogProgress()

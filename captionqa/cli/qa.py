@@ -1,0 +1,50 @@
+"""`captionqa qa`: answer and grade a question set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from captionqa.cli.options import option, shared_options
+
+HELP = """Answer the questions of a parquet file about images, grade them, and compute accuracy per category.
+
+\b
+The file has the columns qid, question, answer, image, and may have choices, category, source:
+  answer   a letter, \\boxed{…}, a number, LaTeX, or the text of a choice
+  image    path or list of paths relative to --dataset-path, or {bytes, path}
+  choices  a list of texts; without it, choices are read from the question («Choices:\\n(A) …\\n(B) …»)
+
+Answers are saved as they come; after an interruption the same command goes on. Results are
+OUTPUT/qa/MODEL/MODEL_qa_results.json and MODEL_qa_metrics.json. Items without an answer (bad image, server
+error) are counted beside the accuracy, never as wrong answers, and asked again by the next start.
+
+\b
+Examples:
+  captionqa qa --question-path questions.parquet --dataset-path data
+  captionqa qa --question-path questions.parquet --dataset-path data --limit 50 --run-name trial
+  captionqa qa --question-path q.parquet --dataset-path data --max-tokens 2048 --prompt-style my_prompt.jinja
+  captionqa qa --question-path questions.parquet --dataset-path data --limit 1 --dry-run
+"""
+
+
+@click.command(help=HELP)
+@option("--question-path", type=click.Path(path_type=Path), required=True, help="Question set, a parquet file.")
+@option("--dataset-path", type=click.Path(path_type=Path), required=True, help="Folder that image paths start from.")
+@option("--prompt-style", default="default", metavar="STYLE", help="A file in prompts/qa/, or a template file.")
+@option(
+    "--skip-invalid", is_flag=True, help="Leave out and count rows that cannot be used, instead of refusing the file."
+)
+@shared_options
+def qa(question_path: Path, dataset_path: Path, prompt_style: str, skip_invalid: bool, **options: Any) -> int:
+    from captionqa.cli.running import asking, run_task
+    from captionqa.core.requests import QUESTION_SAMPLING
+    from captionqa.data.prompt_files import load_style, question_styles
+    from captionqa.run.tasks import QuestionTask
+
+    style = load_style(prompt_style, question_styles(Path.cwd()))
+    how = asking(options, style, QUESTION_SAMPLING)
+    task = QuestionTask(question_path, dataset_path, how, skip_invalid, options["follow_symlinks"])
+    return int(run_task(task, options))

@@ -1,0 +1,207 @@
+"""What `caption` and `qa` have in common: from parsed options to a session, and from its report to what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from captionqa.cli.progress import progress
+from captionqa.cli.servers import choose_key, choose_servers
+from captionqa.core.items import Item
+from captionqa.core.requests import RequestFormat, Sampling
+from captionqa.core.vision import ImagePolicy
+from captionqa.data.image_cache import ImageCache
+from captionqa.data.prompt_files import PromptStyle
+from captionqa.errors import ExitCode, UsageError
+from captionqa.report.tables import captions_line, metrics_table, outcome_lines
+from captionqa.run.feed import prepare
+from captionqa.run.session import Report, Settings, run_session
+from captionqa.run.store import Shard
+from captionqa.run.tasks import Asking, Task
+
+Options = Mapping[str, Any]
+
+
+def asking(options: Options, style: PromptStyle, defaults: Sampling) -> Asking:
+    """How every item is asked: the task's defaults with what the user said."""
+    names = ("max_tokens", "temperature", "top_p", "top_k", "presence_penalty", "repetition_penalty", "seed")
+    sampling = replace(defaults, **{name: options[name] for name in names if options[name] is not None})
+    if options["strict_openai"]:
+        sampling = replace(sampling, top_k=None, repetition_penalty=None)
+    return Asking(style, options["system_prompt"], sampling, ImagePolicy(max_pixels=options["max_pixels"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings, and where the parts came from that a user may want to see."""
+
+    settings: Settings
+    server_source: str
+    key_source: str
+    shard_source: str
+
+
+def plan(options: Options, *, server_needed: bool) -> Plan:
+    """Raises: UsageError."""
+    environment = os.environ
+    try:
+        urls, server_source = choose_servers(options["server_url"], environment)
+    except UsageError:
+        if server_needed:
+            raise
+        urls, server_source = (), "none yet"
+    key, key_source = choose_key(options["api_key_file"], environment)
+    shard, shard_source = choose_shard(options["num_shards"], options["shard_index"], environment)
+    for name in ("model_name", "run_name"):
+        _refuse_path(name, options[name])
+    settings = Settings(
+        server_urls=urls,
+        api_key=key,
+        output_dir=options["output_dir"],
+        model=options["model"],
+        model_name=options["model_name"],
+        run_name=options["run_name"],
+        shard=shard,
+        limit=options["limit"],
+        max_concurrency=options["max_concurrency"],
+        retry_failed=options["retry_failed"],
+        overwrite=options["overwrite"],
+        data_moved=options["data_moved"],
+        server_wait_s=options["server_wait"],
+        request_timeout_s=options["request_timeout"],
+        drain_s=options["drain_seconds"],
+    )
+    return Plan(settings, server_source, key_source, shard_source)
+
+
+def choose_shard(count: int | None, index: int | None, environment: Mapping[str, str]) -> tuple[Shard, str]:
+    """This process's part of the items, and where that was said.
+
+    In a SLURM array the part is the task's rank among the array's ids, which need not begin at 0. Raises: UsageError.
+    """
+    if count is not None and index is not None:
+        return Shard(index, count), "--num-shards"
+    tasks = int(environment.get("SLURM_ARRAY_TASK_COUNT") or 0)
+    if index is None and count in (None, tasks) and tasks > 1:
+        first, last = (int(environment[f"SLURM_ARRAY_TASK_{end}"]) for end in ("MIN", "MAX"))
+        step, remainder = divmod(last - first, tasks - 1)
+        rank, odd = divmod(int(environment["SLURM_ARRAY_TASK_ID"]) - first, max(step, 1))
+        if remainder or odd:
+            raise UsageError(
+                f"the SLURM array's ids ({first} to {last}, {tasks} tasks) are not evenly spaced, so this task's part "
+                "is not known. Submit --array=0-N, or give --num-shards and --shard-index."
+            )
+        return Shard(rank, tasks), "the SLURM array"
+    if count not in (None, 1) or index not in (None, 0):
+        raise UsageError("--num-shards and --shard-index go together: part I of N, with I from 0 to N-1.")
+    return Shard(), "no array"
+
+
+def run_task(task: Task, options: Options) -> ExitCode:
+    """Run a task to its end, or show what would be run. Returns the exit code."""
+    if options["dry_run"]:
+        return _dry_run(task, options)
+    chosen = plan(options, server_needed=True)
+    watcher = progress()
+    watcher.say(f"server: {', '.join(chosen.settings.server_urls)} (from {chosen.server_source})")
+    if not chosen.settings.shard.alone:
+        shard = chosen.settings.shard
+        watcher.say(f"shard {shard.index} of {shard.count} (from {chosen.shard_source})")
+    report = run_session(task, chosen.settings, watcher)
+    print_report(report, as_json=options["as_json"])
+    return report.exit_code
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """The result on stdout: a table for people, or JSON."""
+    if as_json:
+        click.echo(json.dumps(report_json(report), indent=2, ensure_ascii=False))
+        return
+    click.echo("")
+    if report.summary is not None:
+        print_summary(report.identity, report.summary)
+        for path in sorted(report.paths.folder.glob(f"{report.paths.stem}*.json")):
+            click.echo(f"  {path}")
+    else:
+        counts = ", ".join(f"{count} {kind}" for kind, count in report.counts.items()) or "nothing left to ask"
+        click.echo(f"this shard: {report.items} items, {report.answered_before} answered before, now {counts}")
+        click.echo(f"when every shard is done: captionqa export {report.paths.identity}")
+    if report.exit_code is ExitCode.STOPPED:
+        click.echo(f"stopped by {report.stopped_by}; the same command goes on where this stopped")
+    elif report.exit_code is ExitCode.INCOMPLETE:
+        click.echo(
+            f"some items have no answer (listed in {report.paths.stem}_failed.json); the same command tries again"
+        )
+
+
+def print_summary(identity: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    click.echo(captions_line(summary) if identity["task"] == "caption" else metrics_table(summary))
+    for line in outcome_lines(summary):
+        click.echo(line)
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    return {
+        "exit_code": int(report.exit_code),
+        "stopped_by": report.stopped_by,
+        "items": report.items,
+        "answered_before": report.answered_before,
+        "outcomes": report.counts,
+        "run": str(report.paths.identity),
+        "summary": report.summary,
+    }
+
+
+def _dry_run(task: Task, options: Options) -> ExitCode:
+    chosen = plan(options, server_needed=False)
+    settings = chosen.settings
+    count = task.check(lambda _: True)
+    model = settings.model or "(what the server serves)"
+    model_name = settings.model_name or (settings.model or "MODEL").rpartition("/")[2]
+    paths = task.paths(settings.output_dir, model_name, settings.run_name)
+    first = next(iter(task.items()), None)
+    shown = {
+        "items": count,
+        "limit": settings.limit,
+        "shard": f"{settings.shard.index} of {settings.shard.count} (from {chosen.shard_source})",
+        "server": f"{', '.join(settings.server_urls) or 'none'} (from {chosen.server_source})",
+        "api_key": f"from {chosen.key_source}",
+        "output": str(paths.export(".*")),
+        "identity": task.identity(model),
+        **task.notes(),
+        "first_item": None if first is None else first.id,
+        "first_request": None if first is None else _first_request(task, first, model),
+    }
+    click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    return ExitCode.COMPLETE
+
+
+def _first_request(task: Task, item: Item, model: str) -> Any:
+    prepared = prepare(item, ImageCache(task.asking.policy))
+    if prepared.outcome is not None:
+        return {"not sent": prepared.outcome.to_dict()}
+    request_format = RequestFormat.of(model, task.asking.system_prompt, task.asking.sampling)
+    return _without_payloads(json.loads(request_format.body(prepared.fragments)))
+
+
+def _without_payloads(value: Any) -> Any:
+    """The same request with image bytes shortened to what a person wants to see."""
+    if isinstance(value, dict):
+        return {name: _without_payloads(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_payloads(inner) for inner in value]
+    if isinstance(value, str) and value.startswith("data:image/"):
+        head, _, payload = value.partition(",")
+        return f"{head},… ({len(payload)} characters)"
+    return value
+
+
+def _refuse_path(name: str, value: str | None) -> None:
+    if value is not None and (not value.strip() or Path(value).name != value or value in (".", "..")):
+        raise UsageError(f"--{name.replace('_', '-')} {value!r}: must be a plain name; it becomes a folder's.")

@@ -1,0 +1,66 @@
+"""Which server and which key: the first source that has one, and its name, so that it can be shown.
+
+Server: ``--server-url`` (also CAPTIONQA_SERVER_URL) > VLLM_BASE_URL > OPENAI_BASE_URL. Key: ``--api-key-file`` >
+CAPTIONQA_API_KEY > VLLM_API_KEY > OPENAI_API_KEY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from captionqa.errors import UsageError
+
+URL_VARIABLES = ("CAPTIONQA_SERVER_URL", "VLLM_BASE_URL", "OPENAI_BASE_URL")
+KEY_VARIABLES = ("CAPTIONQA_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY")
+
+
+def choose_servers(given: Sequence[str], environment: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
+    """Base URLs, each ending in ``/v1``, and where they come from. Raises: UsageError when there is none."""
+    if given:
+        return tuple(dict.fromkeys(map(base_url, given))), "--server-url"
+    for variable in URL_VARIABLES:
+        if environment.get(variable, "").strip():
+            return tuple(dict.fromkeys(map(base_url, environment[variable].split()))), variable
+    raise UsageError(
+        "no server: give --server-url http://HOST:PORT, or set CAPTIONQA_SERVER_URL. "
+        "To try things without a GPU, start `captionqa standin` in another terminal, or run `captionqa demo`."
+    )
+
+
+def base_url(url: str) -> str:
+    """The URL that ends in ``/v1``, whether it was given with it, without it, with a slash, or without a scheme.
+
+    Raises: UsageError for something that is no HTTP URL.
+    """
+    text = url.strip()
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"server URL {url!r}: {error}. It looks like http://gpu-node:8000.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
+        raise UsageError(f"server URL {url!r} is no base URL. It looks like http://gpu-node:8000.")
+    if parts.username or parts.password:
+        raise UsageError("a server URL must not hold a password: it is printed and recorded. Use --api-key-file.")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    if not path.endswith("/v1"):
+        path += "/v1"
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def choose_key(key_file: Path | None, environment: Mapping[str, str]) -> tuple[str | None, str]:
+    """The API key, if any, and where it comes from. Raises: UsageError for a file that cannot be used."""
+    if key_file is not None:
+        try:
+            key = key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--api-key-file {key_file}: cannot be read ({error}).") from error
+        if not key or len(key.split()) != 1:
+            raise UsageError(f"--api-key-file {key_file}: must hold one key and nothing else.")
+        return key, str(key_file)
+    for variable in KEY_VARIABLES:
+        if environment.get(variable):
+            return environment[variable].strip(), variable
+    return None, "none"

@@ -1,0 +1,58 @@
+"""Tables for the end of a run, as plain text. In: exported summaries and metrics. Out: lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The first column is set flush left, the others flush right."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        return "  ".join(
+            [first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]
+        ).rstrip()
+
+    rule = "  ".join("─" * width for width in widths)
+    return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """Per category: graded, correct, accuracy, and what was wrong, unparsed, truncated and failed."""
+    columns = ("total", "correct", "accuracy", "wrong", "unparsed", "truncated", "failed")
+    rows = [[name, *(_cell(tally[c]) for c in columns)] for name, tally in metrics["category_metrics"].items()]
+    overall = {**metrics, "total": metrics["total_questions"], "correct": metrics["correct_answers"]}
+    overall["accuracy"] = metrics["overall_accuracy"]
+    rows.append(["all", *(_cell(overall[column]) for column in columns)])
+    return table(("category", *columns), rows)
+
+
+def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What is not in the table: items without an answer, rows left out, items not reached yet."""
+    lines = []
+    if summary["failed"]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary["failed_by_kind"].items())
+        lines.append(f"no answer: {summary['failed']} ({kinds})")
+    if summary.get("skipped_invalid"):
+        lines.append(f"left out as invalid: {summary['skipped_invalid']}")
+    if summary.get("pending"):
+        lines.append(f"not asked yet: {summary['pending']}")
+    return lines
+
+
+def captions_line(summary: Mapping[str, Any]) -> str:
+    text = f"{summary['captioned']} of {summary['n']} images captioned"
+    if summary["mean_caption_characters"] is not None:
+        text += f", {summary['mean_caption_characters']:.0f} characters on average"
+    if summary["truncated"]:
+        text += f", {summary['truncated']} cut at max_tokens"
+    return text
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captionqa.core.choices import LETTERS
+from captionqa.core.extraction import Method, Reason, extract_letter
+
+FRUIT = ("apple", "pear", "plum", "fig")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+@pytest.mark.parametrize(
+    ("output", "letter"),
+    [
+        ("C", "C"),
+        (" (C) ", "C"),
+        ("c", "C"),
+        ("C.", "C"),
+        ("**C**", "C"),
+        ("$\\text{C}$", "C"),
+        ("\uff23", "C"),
+        ("Plum", "C"),
+        ("a plum.", "C"),
+        ("C. plum", "C"),
+        ("(C) Plum", "C"),
+        ("Option 3", "C"),
+        ("the third option", "C"),
+        ("3", "C"),
+        ("\\boxed{C}", "C"),
+        ("First \\boxed{A}, no: \\boxed{\\text{(C) plum}}", "C"),
+        ("<answer>C</answer>", "C"),
+        ('{"answer": "C", "why": "A is red"}', "C"),
+        ("The answer is C.", "C"),
+        ("**Final answer:** (C)", "C"),
+        ("Thinking about A and B first.\n\nAnswer: C", "C"),
+        ("The correct option would be (C) plum.", "C"),
+        ("I would go with C because it is purple.", "C"),
+        ("Option C is correct.", "C"),
+        ("(C) is the best answer; (A) is not.", "C"),
+        ("The answer is not A but C.", "C"),
+        ("The answer is A. Wait, it is purple. So the answer is C.", "C"),
+        ("Step 1: look.\nStep 2: decide.\n=> C", "C"),
+        ("It shows a plum.", "C"),
+        ("A plum, not a pear.", "C"),
+        ("A ripe plum on a table", "C"),
+        ("C\n\nQuestion: What colour?\nAnswer: B", "C"),
+        ("<think>The answer is A.</think>C", "C"),
+        ("答案是C。", "C"),
+        ("A项错误,B项错误,因此选C。", "C"),
+        ("正确答案:(C)", "C"),
+        ("C选项正确", "C"),
+        ("C, because it is purple.", "C"),
+        ("Therefore C is the answer.", "C"),
+        ("It's C", "C"),
+        ("A) apple is wrong, (C) is right.", "C"),
+        ("I cannot see much, but the answer is C.", "C"),
+        ("选项C", "C"),
+        ("Die Antwort ist C.", "C"),
+        ("La réponse correcte est C.", "C"),
+    ],
+)
+def test_the_chosen_letter_is_found(output: str, letter: str) -> None:
+    assert extract_letter(output, FRUIT).letter == letter
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("", Reason.EMPTY),
+        (" \n…\n", Reason.EMPTY),
+        ("<think>The answer is B", Reason.UNCLOSED_THINKING),
+        ("<think>The answer is B</think>", Reason.EMPTY),
+        ("A dog is asleep on the sofa.", Reason.NO_MATCH),
+        ("I think it is some kind of vegetable.", Reason.NO_MATCH),
+        ("I'm sorry, I can't help with that.", Reason.REFUSAL),
+        ("It cannot be determined from the picture.", Reason.REFUSAL),
+        ("抱歉,无法回答。", Reason.REFUSAL),
+        ("None of the options is right.", Reason.NONE_OF_THE_OPTIONS),
+        ("Neither A nor B.", Reason.NONE_OF_THE_OPTIONS),
+        ("The answer is A or C.", Reason.SEVERAL),
+        ("A, C", Reason.SEVERAL),
+        ("An apple sits next to a pear.", Reason.SEVERAL),
+        ("Both B and C are correct.", Reason.SEVERAL),
+        ("A\nB\nC\nD", Reason.SEVERAL),
+        ("The answer is:\n(A) apple\n(B) pear\n(C) plum\n(D) fig", Reason.SEVERAL),
+        ('{"answer": ["A", "B"]}', Reason.SEVERAL),
+        ("The answer is F.", Reason.OUT_OF_RANGE),
+        ("E", Reason.OUT_OF_RANGE),
+        ("Option 9", Reason.OUT_OF_RANGE),
+        ("B. plum", Reason.CONFLICT),
+        ("The answer is (A) fig.", Reason.CONFLICT),
+        ("I don't think the answer is B.", Reason.NEGATED),
+    ],
+)
+def test_no_letter_has_a_reason(output: str, reason: Reason) -> None:
+    read = extract_letter(output, FRUIT)
+    assert (read.letter, read.reason) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    ("output", "choices", "letter"),
+    [
+        ("A hat and a coat", ("a hat", "a coat", "a hat and a coat"), "C"),
+        ("female", ("male", "female"), "B"),
+        ("It may be sunny on Sunday", ("May", "June", "Sunday"), "C"),
+        ("May", ("April", "May"), "B"),
+        ("2", ("3", "2", "1"), "B"),
+        ("Option 2", ("3", "1", "2"), "B"),
+        ("\\boxed{24}", ("12 cm", "24 cm"), "B"),
+        ("The length is 35.0", ("3.5", "35"), "B"),
+        ("A is closer to the camera than B.", ("A is closer", "B is closer"), "A"),
+        ("Point B, at the top, is closer.", ("A is closer", "B is closer"), "B"),
+        ("The answer is A, B", ("A, B", "B, C"), "A"),
+        ("(B)", ("C", "D", "A", "B"), "B"),
+        ("Statement II only", ("I only", "II only", "I and II"), "B"),
+        ("No, the cat is on the chair.", ("yes", "no"), "B"),
+        ("Yes.", ("No", "Yes"), "B"),
+        ("Cannot be determined", ("red", "Cannot be determined"), "B"),
+        ("None of the above.", ("red", "None of the above"), "B"),
+        ("图中是一只狗。", ("猫", "狗"), "B"),
+        ("An A-frame house", ("igloo", "A-frame house"), "B"),
+        ("-5 °C", ("5°C", "-5°C"), "B"),
+    ],
+)
+def test_texts_numbers_and_letters_in_options_are_told_apart(
+    output: str, choices: tuple[str, ...], letter: str
+) -> None:
+    assert extract_letter(output, choices).letter == letter
+
+
+@pytest.mark.parametrize(("output", "letter"), [("B", "B"), ("The answer is D.", "D"), ("\\boxed{J}", "J")])
+def test_options_in_the_picture_count_when_stated(output: str, letter: str) -> None:
+    assert extract_letter(output, ()).letter == letter
+
+
+@pytest.mark.parametrize("output", ["The answer is K.", "A dog is next to B", "I am not sure", "It shows triangle A"])
+def test_options_in_the_picture_are_not_read_from_prose(output: str) -> None:
+    assert extract_letter(output, ()).letter is None
+
+
+def test_a_cut_output_counts_only_what_it_states() -> None:
+    assert extract_letter("We see a plum next to", FRUIT, finish_reason="length").letter is None
+    assert extract_letter("The answer is C, because the sk", FRUIT, finish_reason="length").letter == "C"
+
+
+def test_the_rule_and_the_place_are_recorded() -> None:
+    output = "Let me see.\nThe answer is (C)."
+    read = extract_letter(output, FRUIT)
+    assert read.method == Method.DECLARED
+    assert read.span is not None
+    assert "C" in output[slice(*read.span)]
+
+
+PHRASES = st.sampled_from(
+    ["The answer is ", "A", "B", "(C)", "E", "I", " or ", " not ", "\n", ".", "apple", "pear", "\\boxed{", "}",
+     "<think>", "</think>", "Question: ", "答案是", "选", "{", '"answer": ', "None of the above", " is correct",
+     "\ud800", "\x00"]
+)  # fmt: skip
+
+
+@given(
+    st.one_of(st.text(), st.lists(PHRASES, max_size=12).map("".join)),
+    st.sampled_from([(), FRUIT, WEEKDAYS, ("A", "B")]),
+)
+def test_any_text_gives_a_letter_in_range_or_a_reason(output: str, choices: tuple[str, ...]) -> None:
+    read = extract_letter(output, choices)
+    assert (read.letter is None) == (read.reason is not None)
+    assert read.letter is None or read.letter in LETTERS[: len(choices) or 10]
+    if read.span is not None:
+        assert 0 <= read.span[0] < read.span[1] <= len(output)
+
+
+@given(st.permutations(WEEKDAYS), st.sampled_from(WEEKDAYS), st.sampled_from(["{}", "It is {}.", "The answer is {}."]))
+def test_a_named_option_is_found_wherever_it_stands(order: list[str], day: str, phrase: str) -> None:
+    assert extract_letter(phrase.format(day), order).letter == LETTERS[order.index(day)]
+
+
+@given(st.permutations(FRUIT[1:]))
+def test_the_order_of_the_other_options_does_not_matter(rest: list[str]) -> None:
+    assert extract_letter("The answer is (A).", ["apple", *rest]).letter == "A"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["the answer is ", "answer ", "A ", "A, ", "(A) apple ", "\\boxed{", "<think>", "\nQuestion: ", "not ",
+     "none of the ", " ", "\n", "A\n", "1,", "答案", "选A", "correct x ", "'", "**", "I choose ", "a. ", "<answer>",
+     "therefore a pear. "],
+)  # fmt: skip
+def test_hostile_outputs_take_under_a_second(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    start = time.perf_counter()
+    extract_letter(text, FRUIT)
+    assert time.perf_counter() - start < 1
