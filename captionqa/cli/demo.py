@@ -15,6 +15,11 @@ HELP = """Caption and answer a small drawn data set, end to end: no GPU, no down
 
 A stand-in server answers from the pixels it is sent; it is no model. Everything else (the engine, the journals, the
 files) is what a real run uses.
+
+\b
+Examples:
+  captionqa demo
+  captionqa demo --folder /tmp/demo --images 100
 """
 
 STYLES = ("SIMPLE", "SHORT", "LONG")

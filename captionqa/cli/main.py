@@ -46,9 +46,9 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (likewise)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(f"no command {cmd_name!r}. Commands: {', '.join(COMMANDS)}.", ctx)
         module = importlib.import_module(f"captionqa.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command

@@ -15,21 +15,13 @@ import click
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
-class Concurrency(click.ParamType[int | None]):
-    """``auto`` or a number from 1 on; ``auto`` becomes None."""
-
-    name = "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or value == "auto":
-            return None
-        try:
-            number = int(value)
-        except ValueError:
-            number = 0
-        if number < 1:
-            self.fail(f"{value!r} is neither 'auto' nor a number from 1 on", param, ctx)
-        return number
+def read_concurrency(_: click.Context, __: click.Parameter, value: str) -> int | None:
+    """``auto`` becomes None. Raises: click.BadParameter for what is neither that nor a number from 1 on."""
+    if value == "auto":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither 'auto' nor a number from 1 on")
+    return int(value)
 
 
 def option(name: str, *declarations: str, **settings: Any) -> Callable[[CommandT], CommandT]:
@@ -50,26 +42,41 @@ def read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Pa
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"{path}: {error}") from error
-    known = {parameter.name for parameter in ctx.command.params} - {"config"}
     shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    own = content.get(ctx.command.name or "", {})
+    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
+    everywhere = {command.name: _config_names(command) for command in _configured_commands()}
+    if unknown := sorted(tables.keys() - everywhere.keys()):
+        listed = ", ".join(f"[{name}]" for name in everywhere)
+        raise click.BadParameter(f"{path}: unknown table [{unknown[0]}]. Known: {listed}")
+    known = everywhere[ctx.command.name]
+    own = tables.get(ctx.command.name or "", {})
     defaults: dict[str, Any] = {}
-    for name, value in {**shared, **own}.items():
-        if name.replace("-", "_") in known:
-            defaults[name.replace("-", "_")] = value
-        elif name in own or not _is_known_elsewhere(name):
-            listed = ", ".join(sorted(str(n).replace("_", "-") for n in known))
-            raise click.BadParameter(f"{path}: unknown name {name!r}. Known for {ctx.command.name}: {listed}")
+    for given, value in {**shared, **own}.items():
+        name = given.replace("_", "-")
+        if name in known:
+            parameter = known[name]
+            # One URL is a list of one.
+            defaults[str(parameter.name)] = [value] if parameter.multiple and isinstance(value, str) else value
+        elif given in own or not any(name in names for names in everywhere.values()):
+            # A top-level name that another command has (skip-invalid in a file that is also used for caption) is fine.
+            raise click.BadParameter(
+                f"{path}: unknown name {given!r}. Known for {ctx.command.name}: {', '.join(sorted(known))}"
+            )
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return path
 
 
-def _is_known_elsewhere(name: str) -> bool:
-    """A top-level name that another command has (prompt-style in a file that is also used for qa) is not a mistake."""
+def _config_names(command: click.Command) -> dict[str, click.Option]:
+    """A command's options by their name on the command line, without the dashes."""
+    options = (parameter for parameter in command.params if isinstance(parameter, click.Option))
+    return {option.opts[0].removeprefix("--"): option for option in options if option.name != "config"}
+
+
+def _configured_commands() -> tuple[click.Command, ...]:
     from captionqa.cli.caption import caption
     from captionqa.cli.qa import qa
 
-    return any(p.name == name.replace("-", "_") for command in (caption, qa) for p in command.params)
+    return caption, qa
 
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -106,7 +113,13 @@ _SHARED = (
         "--follow-symlinks", is_flag=True, help="Accept images behind links that lead out of the data set's folder."
     ),
     option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items."),
-    option("--max-concurrency", type=Concurrency(), default="auto", help="Requests in flight."),
+    option(
+        "--max-concurrency",
+        metavar="N|auto",
+        default="auto",
+        callback=read_concurrency,
+        help="Requests in flight.",
+    ),
     option(
         "--num-shards", type=click.IntRange(min=1), help="Split the items. Default: SLURM_ARRAY_TASK_COUNT, else 1."
     ),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from typing import Never
 
 from tqdm import tqdm
 
@@ -44,7 +45,7 @@ class TerminalProgress:
     """A tqdm bar."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         self._rates = Rates(0)
 
     def say(self, message: str) -> None:
@@ -52,8 +53,7 @@ class TerminalProgress:
 
     def start(self, total: int) -> None:
         self._rates = Rates(total)
-        bar: tqdm[None] = tqdm(total=total, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True)
-        self._bar = bar
+        self._bar = tqdm(total=total, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True)
 
     def outcome(self, outcome: Outcome, passed: int) -> None:
         self._rates.add(outcome, passed)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from captionqa.cli.progress import progress
 from captionqa.cli.servers import choose_key, choose_servers
@@ -56,6 +57,8 @@ def plan(options: Options, *, server_needed: bool) -> Plan:
         if server_needed:
             raise
         urls, server_source = (), "none yet"
+    if server_source == "--server-url":
+        server_source = _said_by("server_url") or server_source
     key, key_source = choose_key(options["api_key_file"], environment)
     shard, shard_source = choose_shard(options["num_shards"], options["shard_index"], environment)
     for name in ("model_name", "run_name"):
@@ -80,6 +83,15 @@ def plan(options: Options, *, server_needed: bool) -> Plan:
     return Plan(settings, server_source, key_source, shard_source)
 
 
+def _said_by(name: str) -> str | None:
+    """Where an option's value comes from when it does not stand on the command line."""
+    context = click.get_current_context(silent=True)
+    source = context.get_parameter_source(name) if context else None
+    if source is ParameterSource.ENVIRONMENT:
+        return f"CAPTIONQA_{name.upper()}"
+    return "the config file" if source is ParameterSource.DEFAULT_MAP else None
+
+
 def choose_shard(count: int | None, index: int | None, environment: Mapping[str, str]) -> tuple[Shard, str]:
     """This process's part of the items, and where that was said.
 
@@ -88,8 +100,11 @@ def choose_shard(count: int | None, index: int | None, environment: Mapping[str,
     if count is not None and index is not None:
         return Shard(index, count), "--num-shards"
     tasks = int(environment.get("SLURM_ARRAY_TASK_COUNT") or 0)
+    if index is not None and tasks > 1:
+        return Shard(index, tasks), "--shard-index, of the SLURM array's tasks"
     if index is None and count in (None, tasks) and tasks > 1:
-        first, last = (int(environment[f"SLURM_ARRAY_TASK_{end}"]) for end in ("MIN", "MAX"))
+        first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
+        last = int(environment.get("SLURM_ARRAY_TASK_MAX", first + tasks - 1))
         step, remainder = divmod(last - first, tasks - 1)
         rank, odd = divmod(int(environment["SLURM_ARRAY_TASK_ID"]) - first, max(step, 1))
         if remainder or odd:

@@ -35,15 +35,18 @@ def base_url(url: str) -> str:
     Raises: UsageError for something that is no HTTP URL.
     """
     text = url.strip()
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+    # A password is not shown, however broken the URL: nor is urlsplit's own message, which may quote it.
+    no_url = UsageError(f"server URL {text.rpartition('@')[2]!r} is no base URL. It looks like http://gpu-node:8000.")
     try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"server URL {url!r}: {error}. It looks like http://gpu-node:8000.") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
-        raise UsageError(f"server URL {url!r} is no base URL. It looks like http://gpu-node:8000.")
-    if parts.username or parts.password:
+        raise no_url from error
+    if "@" in parts.netloc:
         raise UsageError("a server URL must not hold a password: it is printed and recorded. Use --api-key-file.")
+    whole = parts.scheme in ("http", "https") and parts.hostname and port != 0 and len(text.split()) == 1
+    if not whole or parts.query or parts.fragment:
+        raise no_url
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
     if not path.endswith("/v1"):
         path += "/v1"
@@ -61,6 +64,6 @@ def choose_key(key_file: Path | None, environment: Mapping[str, str]) -> tuple[s
             raise UsageError(f"--api-key-file {key_file}: must hold one key and nothing else.")
         return key, str(key_file)
     for variable in KEY_VARIABLES:
-        if environment.get(variable):
+        if environment.get(variable, "").strip():
             return environment[variable].strip(), variable
     return None, "none"

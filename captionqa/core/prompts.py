@@ -35,13 +35,16 @@ def compile_template(text: str) -> jinja2.Template:
 def render_prompt(template: str, **values: object) -> str:
     """The prompt's text, without surrounding white space.
 
-    Raises: UsageError when the template uses a name that is not given (the message lists the known ones).
+    Raises: UsageError when the template uses a name that is not given (the message lists the known ones) or cannot be
+    carried out.
     """
     try:
         return compile_template(template).render(**values).strip()
     except jinja2.UndefinedError as error:
         known = ", ".join(sorted(values))
         raise UsageError(f"prompt template: {error.message}. Names a template may use here: {known}.") from error
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise UsageError(f"prompt template: {error}. Correct the template file.") from error
 
 
 def interleave(text: str, images: Sequence[ImageT]) -> tuple[tuple[str | ImageT, ...], bool]:

@@ -52,11 +52,12 @@ class Question:
 
 
 def parse_row(row: Mapping[str, Any]) -> Question:
-    """Raises: RowProblem for an empty qid or question, and an answer that is not one of the choices."""
-    qid = _text(row.get("qid"))
+    """Raises: RowProblem for an empty qid or question, an answer that is not one of the choices, and a list or bytes
+    where a text is expected."""
+    qid = _text(row.get("qid"), "qid")
     if qid is None:
         raise RowProblem("qid", "qid is empty")
-    text = _text(row.get("question"))
+    text = _text(row.get("question"), "question")
     if text is None:
         raise RowProblem("question", "question is empty")
     listed = _choices(row.get("choices"))
@@ -74,7 +75,7 @@ def parse_row(row: Mapping[str, Any]) -> Question:
         answer=str(answer),
         gold=gold,
         category=_category(row.get("category")),
-        source=_text(row.get("source")) or "",
+        source=_text(row.get("source"), "source") or "",
         images=parse_images(row.get("image")),
     )
 
@@ -110,7 +111,7 @@ def _image_cell(part: Any) -> ImageCell:
 def _choices(cell: Any) -> tuple[str, ...]:
     """The choices column: a list or array of texts; None and an empty list mean that there are none.
 
-    Raises: RowProblem for anything else, for a single choice and for an empty or repeated one.
+    Raises: RowProblem for anything else, for a single choice and for an empty one.
     """
     if _is_missing(cell):
         return ()
@@ -118,6 +119,8 @@ def _choices(cell: Any) -> tuple[str, ...]:
         cell = cell.tolist()
     if isinstance(cell, str) or not isinstance(cell, Sequence):
         raise RowProblem("choices", f"choices must be a list of texts, not {type(cell).__name__}: {str(cell)[:80]!r}")
+    for choice in cell:
+        _refuse_collection(choice, "choices")
     choices = tuple("" if _is_missing(choice) else str(choice).strip() for choice in cell)
     if len(choices) == 1:
         raise RowProblem("choices", f"a single choice {choices[0]!r} is no choice")
@@ -135,15 +138,22 @@ def _category(cell: Any) -> str:
         cell = cell.tolist()
     if isinstance(cell, Sequence) and not isinstance(cell, str):
         cell = cell[0] if cell else None
-    return _text(cell) or UNCATEGORIZED
+    return _text(cell, "category") or UNCATEGORIZED
 
 
-def _text(cell: Any) -> str | None:
+def _text(cell: Any, column: str) -> str | None:
     if _is_missing(cell):
         return None
+    _refuse_collection(cell, column)
     if isinstance(cell, float) and cell.is_integer():  # an integer column with gaps, as pandas reads it
         cell = int(cell)
     return str(cell).strip() or None
+
+
+def _refuse_collection(cell: Any, column: str) -> None:
+    """Raises: RowProblem for what Python would print («b'…'», «['…']») as if it were the text."""
+    if hasattr(cell, "__len__") and not isinstance(cell, str):
+        raise RowProblem(column, f"{column} must be a text, not {type(cell).__name__}: {str(cell)[:80]!r}")
 
 
 def _is_missing(cell: Any) -> bool:

@@ -45,8 +45,8 @@ Found = tuple[str, "os.DirEntry[str]", bool]
 
 
 def _walk_root(root: Path) -> Iterator[Found]:
-    if not root.is_dir():
-        kind = "a file, not a folder" if root.exists() else "not there"
+    if not os.path.isdir(root):  # unlike Path.is_dir, False for a name that cannot be one
+        kind = "a file, not a folder" if os.path.exists(root) else "not there"
         raise InputError(f"data set folder {root}: {kind}. Give a folder of images with --dataset-path.")
     real_root = os.path.realpath(root)
     yield from _walk(str(root), "", real_root, (real_root,), inside=True)
@@ -56,7 +56,7 @@ def _walk(folder: str, prefix: str, real_root: str, ancestors: tuple[str, ...], 
     for entry in _listed(folder):
         name = prefix + entry.name
         here = inside and (not entry.is_symlink() or _is_inside(entry.path, real_root))
-        if entry.is_dir():
+        if _is_folder(entry):
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(ancestors[-1], entry.name)
             if real not in ancestors:  # a link back up would never end
                 yield from _walk(entry.path, name + "/", real_root, (*ancestors, real), inside=here)
@@ -70,6 +70,13 @@ def _listed(folder: str) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"folder {folder}: cannot be listed ({error.strerror}). Check its permissions.") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder without permission: reading it will say so
+        return False
 
 
 def _is_inside(path: str, real_root: str) -> bool:

@@ -75,14 +75,8 @@ class PreparedImage:
 
     def to_dict(self) -> dict[str, str | int | bool]:
         """What the journal remembers; never image bytes."""
-        return {
-            "name": self.name,
-            "source_bytes": self.source_bytes,
-            "width": self.width,
-            "height": self.height,
-            "mime": self.mime,
-            "untouched": self.untouched,
-        }
+        remembered = ("name", "source_bytes", "width", "height", "mime", "untouched")
+        return {key: getattr(self, key) for key in remembered}
 
 
 class Refusal(Exception):
@@ -117,16 +111,8 @@ def fit_image(source: ImageSource, policy: ImagePolicy) -> PreparedImage:
     data = _read_bytes(source, policy)
     sent, mime, (width, height) = _fit(data, policy)
     opening = b'{"type":"image_url","image_url":{"url":"data:%b;base64,' % mime.encode()
-    return PreparedImage(
-        name=source.name,
-        fragment=b"".join((opening, pybase64.b64encode(sent), b'"}}')),  # join copies once; % on the whole, twice
-        mime=mime,
-        width=width,
-        height=height,
-        source_bytes=len(data),
-        sent_bytes=len(sent),
-        untouched=sent is data,
-    )
+    fragment = b"".join((opening, pybase64.b64encode(sent), b'"}}'))  # join copies once; % on the whole, twice
+    return PreparedImage(source.name, fragment, mime, width, height, len(data), len(sent), untouched=sent is data)
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -134,19 +120,16 @@ def fit_image(source: ImageSource, policy: ImagePolicy) -> PreparedImage:
 
 def _read_bytes(source: ImageSource, policy: ImagePolicy) -> bytes:
     """The source's bytes, at least one and at most ``policy.max_file_bytes``."""
-    if source.data is not None:
-        data = source.data
-        _refuse_weight(len(data), policy)
-    elif source.path is not None:
-        data = _read_file(source.path, policy)
-    else:
-        raise Refusal(ImageProblem.BAD_VALUE, "has neither a path nor bytes; check the image column")
+    data = _read_file(source.path, policy) if source.data is None else source.data
+    _refuse_weight(len(data), policy)
     if not data:
         raise Refusal(ImageProblem.EMPTY, f"is empty (0 bytes); {_AGAIN}")
     return data
 
 
-def _read_file(path: str, policy: ImagePolicy) -> bytes:
+def _read_file(path: str | None, policy: ImagePolicy) -> bytes:
+    if path is None:
+        raise Refusal(ImageProblem.BAD_VALUE, "has neither a path nor bytes; check the image column")
     try:
         # O_NONBLOCK: opening a named pipe would otherwise wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -159,10 +142,8 @@ def _read_file(path: str, policy: ImagePolicy) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         text = f"there is no file {path}; check --dataset-path and the image column"
         raise Refusal(ImageProblem.MISSING, text) from error
-    except IsADirectoryError as error:
-        raise Refusal(ImageProblem.UNREADABLE, f"is a directory ({path}); name an image file") from error
     except OSError as error:
-        text = f"cannot be read ({path}: {error.strerror or error}); check permissions and the disk"
+        text = f"cannot be read ({path}: {error.strerror or error}); name an image file, check permissions and the disk"
         raise Refusal(ImageProblem.UNREADABLE, text) from error
     except ValueError as error:  # a NUL byte or a character that no file name can hold
         raise Refusal(ImageProblem.BAD_VALUE, f"{path!r} cannot be a file name ({error}); check the cell") from error
@@ -230,7 +211,8 @@ def _is_plain(file: ImageFile, data: bytes) -> bool:
         return False
     with suppress(*_PILLOW_ERRORS):  # Damaged metadata says nothing, so the picture stays as it is stored.
         # A PNG may hold EXIF (64 KiB at most) behind its pixels, and `PngImageFile.getexif` decodes them all to look.
-        exif = file.getexif() if b"eXIf" in data[-(1 << 16) :] else Image.Image.getexif(file)
+        behind = file.format == "PNG" and b"eXIf" in data[-(1 << 16) :]
+        exif = file.getexif() if behind else Image.Image.getexif(file)
         return exif.get(ExifTags.Base.Orientation) not in range(2, 9)
     return True
 
@@ -278,15 +260,15 @@ def _as_8_bit(picture: Image.Image) -> Image.Image:
     low, high = cast(tuple[float, float], picture.getextrema())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("pixels that are not numbers")
-    scale, offset = 255 / ((high - low) or 1), 0.5
     if sixteen_bits or (picture.mode == "I" and low >= 0 and 255 < high <= 65535):
-        scale = 1 / 257
-    elif low >= 0 and high <= 1 and picture.mode == "F":
-        scale = 255.0
+        scale, offset = 1 / 257, 0.5
+    elif picture.mode == "F" and low >= 0 and high <= 1:
+        scale, offset = 255.0, 0.5
     elif low >= 0 and high <= 255:
         scale, offset = 1.0, 0.0
     else:
-        offset -= low * scale
+        scale = 255 / ((high - low) or 1)
+        offset = 0.5 - low * scale
     return picture.point(lambda value: value * scale + offset).convert("L")
 
 
@@ -312,7 +294,7 @@ _FOREIGN = (
     (b"PK\x03\x04", "a ZIP archive; unpack it"),
     (b"\x1f\x8b", "gzip data; unpack it"),
     (b"{", "JSON text (an error message that was saved as an image?)"),
-    (b"<!doctype html", "an HTML page (a failed download?)"),
+    (b"<!doctype", "an HTML page (a failed download?)"),
     (b"<html", "an HTML page (a failed download?)"),
     (b"<svg", "an SVG drawing; render it to PNG"),
     (b"<?xml", "XML (an SVG drawing or an error message?); render drawings to PNG"),

@@ -5,6 +5,7 @@ Looked for in this order: a path to a file; ``prompts/`` in the working folder; 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def load_style(style: str, known: dict[str, Path]) -> PromptStyle:
     if name is not None:
         return PromptStyle(name, known[name], _read(known[name]))
     path = Path(style)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, False for a prompt's text given as its name
         return PromptStyle(path.name.removesuffix(SUFFIX).removesuffix(".j2"), path, _read(path))
     raise UsageError(
         f"unknown prompt style {style!r}. Known: {', '.join(sorted(known))}. "

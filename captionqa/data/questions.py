@@ -99,15 +99,15 @@ def iter_questions(path: Path, dataset: Path, *, follow_symlinks: bool = False) 
     first_row = 0
     size = WINDOW_ROWS_WITH_BYTES if _carries_bytes(_open(path).schema_arrow) else WINDOW_ROWS
     for row, parsed in _rows(path, with_bytes=True):
-        if row - first_row >= size:
-            yield from _flatten(window)
-            window, first_row = {}, row
         if isinstance(parsed, Question):
             images = tuple(
                 _source(cell, parsed.qid, position, dataset, follow_symlinks)
                 for position, cell in enumerate(parsed.images)
             )
             window.setdefault(parsed.images, []).append(SetQuestion(row, parsed, images))
+        if row + 1 - first_row == size:  # here, not at the next row: that one would read another window first
+            yield from _flatten(window)
+            window, first_row = {}, row + 1
     yield from _flatten(window)
 
 
@@ -126,6 +126,9 @@ def _rows(path: Path, *, with_bytes: bool) -> Iterator[tuple[int, Question | Inv
             f"{path}: no column {', '.join(map(repr, missing))}. It has {', '.join(schema.names)}; a question set "
             f"needs {', '.join(REQUIRED_COLUMNS)} and may have {', '.join(OPTIONAL_COLUMNS)}."
         )
+    for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
+        if schema.names.count(name) > 1:
+            raise InputError(f"{path}: {schema.names.count(name)} columns are named {name!r}. Keep one of them.")
     heavy = _carries_bytes(schema)
     columns = [name for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name in schema.names]
     if heavy and not with_bytes:
@@ -151,7 +154,7 @@ def _read_rows(path: Path, file: pq.ParquetFile, columns: Sequence[str], batch: 
     try:
         for record_batch in file.iter_batches(batch_size=batch, columns=list(columns), use_threads=False):
             yield from record_batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged, cannot be read to its end ({error}). Fetch or write it again.") from error
 
 
@@ -166,8 +169,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _carries_bytes(schema: pa.Schema) -> bool:
-    kind = schema.field("image").type if "image" in schema.names else pa.null()
-    return "binary" in str(kind)
+    return any(field.name == "image" and "binary" in str(field.type) for field in schema)
 
 
 def _source(cell: ImageCell, qid: str, position: int, dataset: Path, follow_symlinks: bool) -> ImageSource:

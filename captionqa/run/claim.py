@@ -183,9 +183,9 @@ def _set_aside(path: Path, stale: Holder, me: Holder) -> None:
     except FileNotFoundError:
         return
     holder = _read_holder(aside)
-    if holder is not None and holder.token != stale.token:
-        # A fresh claim of another challenger: give it back. Should a third one have claimed the journal meanwhile, the
-        # second learns of it at its next heartbeat.
+    if (holder.token if holder else "") != stale.token:
+        # A fresh claim of another challenger, who may not have written its name into it yet: give it back. Should a
+        # third one have claimed the journal meanwhile, the second learns of it at its next heartbeat.
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
     aside.unlink(missing_ok=True)

@@ -104,8 +104,7 @@ class Client:
         """Raises: ServerRefused, ServerGone: nothing can be asked any more."""
         tries = _Tries()
         try:
-            # A copy per item: the retry state of one must not be seen by the others on the same event loop.
-            answer: tuple[Completion, float] = await self._policy.copy()(self._try, body, tries)
+            answer = await self._try_until_answered(body, tries)
         except _Failure as failure:
             if failure.cause.verdict is Verdict.REFUSED:
                 raise refusal(failure.url, failure.cause) from failure.cause
@@ -122,6 +121,25 @@ class Client:
             latency_s=latency_s,
             attempts=tries.sent,
         )
+
+    async def _try_until_answered(self, body: bytes, tries: _Tries) -> tuple[Completion, float]:
+        """The first attempt goes straight to the server: nearly all are answered, and the policy's machinery costs
+        0.1 ms of CPU, a fifth of the whole request. Only a failure is handed to it."""
+        try:
+            return await self._try(body, tries)
+        except _Failure as failure:
+            first: _Failure | None = failure
+
+        async def attempt() -> tuple[Completion, float]:
+            nonlocal first
+            if first is not None:
+                failure, first = first, None
+                raise failure
+            return await self._try(body, tries)
+
+        # A copy per item: the retry state of one must not be seen by the others on the same event loop.
+        answer: tuple[Completion, float] = await self._policy.copy()(attempt)
+        return answer
 
     async def _try(self, body: bytes, tries: _Tries) -> tuple[Completion, float]:
         endpoint = await self._pool.borrow()

@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[IO[str]]:
 def write_json(path: Path, value: Any) -> None:
     """Raises: SaveFailed."""
     with replacing(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.write(_dumps(value, indent=2) + "\n")
 
 
 class JsonObject:
@@ -66,13 +66,13 @@ def json_object(path: Path) -> Iterator[JsonObject]:
         entries.close()
 
 
-def _dumps(value: Any) -> str:
+def _dumps(value: Any, indent: int | None = None) -> str:
     """Readable text; escaped where it holds a lone surrogate (a file name that is no UTF-8, a broken answer)."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True)
+        return json.dumps(value, indent=indent, ensure_ascii=True)
     return text
 
 

@@ -20,8 +20,9 @@ from captionqa.data.image_cache import ImageCache
 from captionqa.data.images import PreparedImage
 from captionqa.errors import ImageError, MissingImage
 
-PULLED_TOGETHER = 4
-"""Items a thread takes at a time: one hand-over to the event loop costs about as much as preparing one small image."""
+PULLED_TOGETHER = 8
+"""Items a thread takes at a time: waking a thread and handing over to the event loop cost about as much as preparing a
+small image."""
 _EVERYBODY = 1 << 30
 
 
@@ -75,7 +76,7 @@ class Feed:
     ) -> None:
         self._items = items
         self._images = images
-        self._max_ready = max_ready
+        self._max_ready = max(max_ready, PULLED_TOGETHER)
         self._max_bytes = max_bytes
         self._ready: deque[Prepared] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -105,13 +106,14 @@ class Feed:
         Raises: what the item iterator raised (InputError), once everything before it has been handed out.
         """
         while not self._stopped:
+            ended = self._running == 0  # looked at before what is ready: the last thread hands over, then ends
             if self._ready:
                 prepared = self._ready.popleft()
                 with self._room:
                     self._pulled -= 1
-                    self._room.notify()
+                    self._invite()
                 return prepared
-            if self._running == 0:
+            if ended:
                 if self._error is not None:
                     raise self._error
                 return None
@@ -125,7 +127,7 @@ class Feed:
         if prepared.held_bytes:
             with self._room:
                 self._bytes -= prepared.held_bytes
-                self._room.notify()
+                self._invite()
 
     def stop(self) -> None:
         """Stop admission: nothing more is pulled, and `next` answers None from now on. Call on the event loop."""
@@ -148,11 +150,13 @@ class Feed:
             with self._room:
                 self._running -= 1
                 last = self._running == 0
+                self._room.notify_all()  # whatever ended this thread ends those that wait for room
             if last:
                 self._call_loop(_EVERYBODY)
 
     def _pull(self) -> list[Item]:
-        """Up to `PULLED_TOGETHER` items, when there is room for them; [] at the end."""
+        """Up to `PULLED_TOGETHER` items, when there is room for them; [] at the end. What the iterator raises is kept
+        until the items before it have been handed out."""
         with self._room:
             self._room.wait_for(self._has_room)
             if self._stopped or self._error is not None:
@@ -165,6 +169,8 @@ class Feed:
                     items.append(item)
                     if len(items) == PULLED_TOGETHER:
                         break
+        except BaseException as error:  # noqa: BLE001 (raised by `next`)
+            self._error = self._error or error
         finally:
             if len(items) < PULLED_TOGETHER:
                 with self._room:
@@ -174,7 +180,12 @@ class Feed:
     def _has_room(self) -> bool:
         if self._stopped or self._error is not None:
             return True
-        return self._pulled < self._max_ready and self._bytes < self._max_bytes
+        return self._pulled + PULLED_TOGETHER <= self._max_ready and self._bytes < self._max_bytes
+
+    def _invite(self) -> None:
+        """Wake a thread, but only one that would find room: every needless wake-up takes the GIL from the senders."""
+        if self._has_room():
+            self._room.notify()
 
     def _call_loop(self, ready: int) -> None:
         try:

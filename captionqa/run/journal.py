@@ -45,7 +45,7 @@ class JournalIndex:
     records themselves stay on disk and are read back by position.
 
     Within a journal a later line wins. Between journals (a run continued under another number of shards) an answered
-    record wins over one without an answer; otherwise the later one.
+    record wins over one without an answer to the same request; otherwise the later one.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class JournalIndex:
                 self.sessions.append({**record, "journal": path.name})
             else:
                 self._take(record, len(self._paths) - 1, offset)
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise JournalCorrupt(
                 f"{path} line {number}: not a journal record ({line[:60]!r}…). Only the last line of a journal may be "
                 f"torn; this one was damaged by something else. Restore the file from a backup, or delete the line "
@@ -166,8 +166,8 @@ class JournalIndex:
 
     def _beats(self, values: tuple[Any, ...], row: int) -> bool:
         """Whether a record of one journal wins over the indexed one of another."""
-        time, state = values[4], values[6]
-        if state == self._states[row] or _REMOVED in (state, self._states[row]):
+        key, time, state = values[0], values[4], values[6]
+        if state == self._states[row] or _REMOVED in (state, self._states[row]) or key != self._keys[row]:
             return bool(time > self._times[row])
         return bool(state == _ANSWERED)
 

@@ -37,7 +37,7 @@ from captionqa.run.tasks import Task, export_run
 CONNECT_TIMEOUT_S = 15.0
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Prepared and sent requests held at a time, in bytes of prepared content."""
-READY_AHEAD = 32
+READY_AHEAD = 24
 """Items prepared beyond what is in flight, so that a sender never waits for an image."""
 CONCURRENCY_AUTO = 64
 """Requests in flight per server for ``--max-concurrency auto``: enough to keep a vLLM batch full with short answers,
@@ -222,9 +222,9 @@ async def _send(
     progress.start(total)
     feed = Feed(
         items,
-        ImageCache(task.asking.policy),
+        ImageCache(task.asking.policy, max_bytes=task.image_cache_bytes),
         threads=min(8, len(os.sched_getaffinity(0)) + 1),
-        max_ready=senders + READY_AHEAD,
+        max_ready=READY_AHEAD,
         max_bytes=MAX_BYTES_IN_FLIGHT,
     )
     with feed:

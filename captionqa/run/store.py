@@ -9,6 +9,7 @@ Opening compares identities before anything is touched, then claims the journal,
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -105,10 +106,10 @@ def read_identity(paths: RunPaths) -> dict[str, Any] | None:
     """The recorded identity, or None when there is no run yet. Raises: JournalCorrupt."""
     try:
         recorded = json.loads(paths.identity.read_bytes())
-        identity: dict[str, Any] = recorded["identity"]
-    except FileNotFoundError:
+        identity: dict[str, Any] = dict(recorded["identity"].items())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise JournalCorrupt(
             f"{paths.identity}: not a readable run description ({error}). Restore it, or move the run's files away."
         ) from error
@@ -208,11 +209,13 @@ def _refuse_other_identity(paths: RunPaths, identity: Mapping[str, Any], data_mo
     recorded = read_identity(paths)
     if recorded is None:
         journals = paths.journals()
-        if journals:
+        recorded = read_identity(paths)  # again: another shard may have written both in between, the identity first
+        if journals and recorded is None:
             raise JournalCorrupt(
                 f"{journals[0]}: a journal without {paths.identity.name}, so nobody knows what was asked. Restore that "
                 "file, or start over with --overwrite (the journal is kept aside)."
             )
+    if recorded is None:
         return
     differences = identity_differences(recorded, identity)
     if data_moved:
@@ -260,6 +263,10 @@ def _set_aside(paths: RunPaths, say: Say) -> None:
     for path in (paths.identity, *paths.journals()):
         if path.exists():
             aside = path.with_name(f"{path.name}.{stamp}.old")
+            for number in itertools.count(2):
+                if not aside.exists():
+                    break
+                aside = path.with_name(f"{path.name}.{stamp}-{number}.old")
             os.replace(path, aside)
             say(f"kept aside: {aside}")
 

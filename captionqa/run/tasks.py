@@ -53,6 +53,8 @@ class Task(Protocol):
     """What a session needs to know of a task."""
 
     asking: Asking
+    image_cache_bytes: int
+    """How much of prepared images to keep for other items about the same image."""
 
     def check(self, mine: Mine) -> int:
         """Look at the whole data set once, before anything is sent. Returns the number of items that are ``mine``."""
@@ -74,6 +76,8 @@ class CaptionTask:
     dataset: Path
     asking: Asking
     follow_symlinks: bool = False
+    image_cache_bytes: int = field(default=0, init=False)
+    """Every image is used once."""
 
     def check(self, mine: Mine) -> int:
         count = count_images(self.dataset, mine)
@@ -107,6 +111,7 @@ class QuestionTask:
     asking: Asking
     skip_invalid: bool = False
     follow_symlinks: bool = False
+    image_cache_bytes: int = field(default=64 << 20, init=False)
     found: SetCheck | None = field(default=None, init=False)
 
     def check(self, mine: Mine) -> int:

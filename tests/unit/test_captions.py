@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captionqa.core.captions import CaptionFold
+from captionqa.core.outcomes import OutcomeKind
+
+unanswered = st.sampled_from([kind.value for kind in OutcomeKind if kind is not OutcomeKind.ANSWERED])
+records = st.one_of(
+    st.fixed_dictionaries(
+        {"outcome": st.just("answered"), "output": st.text(), "finish_reason": st.sampled_from(["stop", "length"])}
+    ),
+    st.fixed_dictionaries({"outcome": unanswered, "reason": st.just("timeout")}),
+)
+
+
+def test_a_caption_is_given_back_and_a_failure_is_not_one() -> None:
+    fold = CaptionFold()
+    usage = {"prompt_tokens": 90, "completion_tokens": 4}
+    assert fold.add({"outcome": "answered", "output": "A cat.", "finish_reason": "stop", "usage": usage}) == "A cat."
+    assert fold.add({"outcome": "answered", "output": "A d", "finish_reason": "length", "usage": usage}) == "A d"
+    assert fold.add({"outcome": "bad_image", "reason": "truncated", "detail": "b.png: cut off"}) is None
+    assert fold.add({"outcome": "failed", "reason": "timeout"}) is None
+    assert fold.add({"outcome": "failed", "reason": "http_500"}) is None
+    assert fold.summary() == {
+        "n": 5,
+        "captioned": 2,
+        "truncated": 1,
+        "failed": 3,
+        "failed_by_kind": {"bad_image": 1, "failed": 2},
+        "mean_caption_characters": 4.5,
+        "prompt_tokens": 180,
+        "completion_tokens": 8,
+    }
+
+
+def test_no_image_has_no_mean() -> None:
+    assert CaptionFold().summary()["mean_caption_characters"] is None
+
+
+@given(st.lists(records, max_size=30))
+def test_the_counts_add_up(given_records: list[dict[str, Any]]) -> None:
+    fold = CaptionFold()
+    captions = [fold.add(record) for record in given_records]
+    summary = fold.summary()
+    assert summary["n"] == len(given_records) == summary["captioned"] + summary["failed"]
+    assert summary["captioned"] == sum(caption is not None for caption in captions)
+    assert summary["failed"] == sum(summary["failed_by_kind"].values())
+    assert summary["truncated"] <= summary["captioned"]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from captionqa.core.metrics import MetricsFold
+from captionqa.report.tables import captions_line, metrics_table, outcome_lines, table
+
+
+def test_the_first_column_is_flush_left_and_the_others_right() -> None:
+    assert table(("name", "n"), [["a", "1"], ["longer", "1000"]]).splitlines() == [
+        "name       n",
+        "──────  ────",
+        "a          1",
+        "longer  1000",
+    ]
+
+
+def test_a_table_without_rows_is_its_header() -> None:
+    assert table(("name", "n"), []) == "name  n\n────  ─"
+
+
+def record(outcome: str, output: str, category: str, finish_reason: str = "stop") -> dict[str, Any]:
+    facts = {"question": "?", "choices": ["odd", "even"], "answer": "B", "gold_letter": "B", "source": ""}
+    answer = {"output": output, "finish_reason": finish_reason} if outcome == "answered" else {}
+    return {"id": "q", "outcome": outcome, "facts": {**facts, "category": category, "image_paths": []}, **answer}
+
+
+def test_the_metrics_of_a_run() -> None:
+    fold = MetricsFold()
+    fold.add(record("answered", "B", "geometry"))
+    fold.add(record("answered", "A", "geometry"))
+    fold.add(record("answered", "B", "geometry"))
+    fold.add(record("answered", "Let us see", "arithmetic", "length"))
+    fold.add(record("answered", "Let us see", "arithmetic"))
+    fold.add(record("bad_image", "", "charts"))
+    assert metrics_table(fold.metrics()).splitlines() == [
+        "category    total  correct  accuracy  wrong  unparsed  truncated  failed",
+        "──────────  ─────  ───────  ────────  ─────  ────────  ─────────  ──────",
+        "arithmetic      2        0     0.000      0         1          1       0",
+        "charts          0        0         –      0         0          0       1",
+        "geometry        3        2     0.667      1         0          0       0",
+        "all             5        2     0.400      1         1          1       1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("summary", "lines"),
+    [
+        ({"failed": 0, "failed_by_kind": {}}, []),
+        ({"failed": 0, "failed_by_kind": {}, "pending": 0, "skipped_invalid": 0}, []),
+        (
+            {"failed": 3, "failed_by_kind": {"bad_image": 1, "failed": 2}, "pending": 5, "skipped_invalid": 4},
+            ["no answer: 3 (1 bad_image, 2 failed)", "left out as invalid: 4", "not asked yet: 5"],
+        ),
+    ],
+)
+def test_what_has_no_place_in_the_table_is_said_below(summary: dict[str, Any], lines: list[str]) -> None:
+    assert outcome_lines(summary) == lines
+
+
+@pytest.mark.parametrize(
+    ("summary", "line"),
+    [
+        (
+            {"captioned": 9, "n": 10, "mean_caption_characters": 120.4, "truncated": 2},
+            "9 of 10 images captioned, 120 characters on average, 2 cut at max_tokens",
+        ),
+        (
+            {"captioned": 10, "n": 10, "mean_caption_characters": 88.0, "truncated": 0},
+            "10 of 10 images captioned, 88 characters on average",
+        ),
+        (
+            {"captioned": 0, "n": 10, "mean_caption_characters": None, "truncated": 0},
+            "0 of 10 images captioned",
+        ),
+    ],
+)
+def test_the_line_for_captions(summary: dict[str, Any], line: str) -> None:
+    assert captions_line(summary) == line
