@@ -198,11 +198,11 @@ def _dry_run(task: Task, options: Options) -> ExitCode:
 
 
 def _first_request(task: Task, item: Item, model: str) -> Any:
-    prepared = prepare(item, ImageCache(task.asking.policy))
+    request_format = RequestFormat.of(model, task.asking.system_prompt, task.asking.sampling)
+    prepared = prepare(item, request_format, ImageCache(task.asking.policy))
     if prepared.outcome is not None:
         return {"not sent": prepared.outcome.to_dict()}
-    request_format = RequestFormat.of(model, task.asking.system_prompt, task.asking.sampling)
-    return _without_payloads(json.loads(request_format.body(prepared.fragments)))
+    return _without_payloads(json.loads(prepared.body))
 
 
 def _without_payloads(value: Any) -> Any:

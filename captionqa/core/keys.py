@@ -23,11 +23,11 @@ def digest(value: Any, hex_digits: int = KEY_HEX) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()[:hex_digits]
 
 
-def item_key(item_id: str, texts: Sequence[str], images: Sequence[tuple[str, int | str | None]]) -> str:
-    """Key of one request: its id, the prompt's texts and, for each image, its name with the file's size in bytes (or
-    the digest of inline bytes; None when there is no such file). Size stands for content where reading a million
-    files only to skip them would cost more than the answer."""
-    return digest([item_id, list(texts), [list(image) for image in images]])
+def item_key(item_id: str, content: Sequence[str | tuple[str, int | str | None]]) -> str:
+    """Key of one request: its id and its content in order. A text is itself; an image is its name with the file's size
+    in bytes (or the digest of inline bytes; None when there is no such file). Size stands for content where reading a
+    million files only to skip them would cost more than the answer."""
+    return digest([item_id, [part if isinstance(part, str) else list(part) for part in content]])
 
 
 def facts_key(facts: Mapping[str, Any]) -> str:

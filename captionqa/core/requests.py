@@ -68,6 +68,12 @@ class RequestFormat:
         head = b'{"model":' + json.dumps(model).encode() + b',"messages":[' + messages + b'{"role":"user","content":['
         return cls(head, b"]}]," + json.dumps(sampling.fields()).encode()[1:])
 
-    def body(self, parts: Sequence[bytes]) -> bytes:
-        """The body for one item, from its content parts in order."""
-        return b"".join((self.head, b",".join(parts), self.tail))
+    def body(self, parts: Sequence[tuple[bytes, ...]]) -> bytes:
+        """The body for one item, from its content parts in order, each in one or more pieces. Copies once."""
+        pieces = [self.head]
+        for number, part in enumerate(parts):
+            if number:
+                pieces.append(b",")
+            pieces.extend(part)
+        pieces.append(self.tail)
+        return b"".join(pieces)

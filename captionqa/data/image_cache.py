@@ -1,4 +1,4 @@
-"""Prepared images, each made once: the questions about one picture share its request fragment.
+"""Prepared images, each made once: the questions about one picture share its encoded payload.
 
 In: an `ImageSource`. Out: what `data.images` makes of it, from memory where it can be.
 """
@@ -23,8 +23,8 @@ _REFUSAL_WEIGHT_BYTES = 1024
 class ImageCache:
     """Prepared images of one policy, each made once however many threads ask for it at the same time.
 
-    Holds at most ``max_bytes`` of fragments, the least recently used go first. A refused image is remembered as well
-    (as 1 KiB), so that twenty questions on a broken file decode it once. Every `get` that reaches a file or bytes
+    Holds at most ``max_bytes`` of encoded images, the least recently used go first. A refused image is remembered as
+    well (as 1 KiB), so that twenty questions on a broken file decode it once. Every `get` that reaches a file or bytes
     counts as exactly one of ``prepared`` and ``reused``.
     """
 
@@ -99,7 +99,7 @@ class ImageCache:
 
 
 def _weight(result: PreparedImage | Refusal) -> int:
-    return _REFUSAL_WEIGHT_BYTES if isinstance(result, Refusal) else len(result.fragment)
+    return _REFUSAL_WEIGHT_BYTES if isinstance(result, Refusal) else result.weight
 
 
 def _key(source: ImageSource) -> object:

@@ -59,19 +59,25 @@ class PreparedImage:
 
     name: str
     """The source's name."""
-    fragment: bytes
-    """The content part, serialised: ``{"type":"image_url","image_url":{"url":"data:image/…;base64,…"}}``."""
+    pieces: tuple[bytes, bytes, bytes]
+    """The content part, serialised, in three pieces that a request body is joined from, so that a large payload is
+    copied once: ``{"type":"image_url","image_url":{"url":"data:image/…;base64,``, the payload, ``"}}``."""
     mime: str
-    """As declared in the fragment: image/jpeg, image/png or image/webp."""
+    """As declared: image/jpeg, image/png or image/webp."""
     width: int
     """Pixels, as sent."""
     height: int
     source_bytes: int
     """Size of the file."""
     sent_bytes: int
-    """Size of the image file inside the fragment, before base64 makes it a third larger."""
+    """Size of the image file inside the payload, before base64 makes it a third larger."""
     untouched: bool
     """The bytes sent are the source's bytes."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the pieces hold."""
+        return sum(map(len, self.pieces))
 
     def to_dict(self) -> dict[str, str | int | bool]:
         """What the journal remembers; never image bytes."""
@@ -111,8 +117,8 @@ def fit_image(source: ImageSource, policy: ImagePolicy) -> PreparedImage:
     data = _read_bytes(source, policy)
     sent, mime, (width, height) = _fit(data, policy)
     opening = b'{"type":"image_url","image_url":{"url":"data:%b;base64,' % mime.encode()
-    fragment = b"".join((opening, pybase64.b64encode(sent), b'"}}'))  # join copies once; % on the whole, twice
-    return PreparedImage(source.name, fragment, mime, width, height, len(data), len(sent), untouched=sent is data)
+    pieces = (opening, pybase64.b64encode(sent), b'"}}')
+    return PreparedImage(source.name, pieces, mime, width, height, len(data), len(sent), untouched=sent is data)
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------

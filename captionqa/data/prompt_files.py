@@ -53,7 +53,11 @@ def load_style(style: str, known: dict[str, Path]) -> PromptStyle:
 def _styles(working_folder: Path, sub_folder: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in (shipped_folder("prompts") / sub_folder, working_folder / "prompts" / sub_folder):
-        found.update((path.name.removesuffix(SUFFIX), path) for path in sorted(folder.glob(f"*{SUFFIX}")))
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            name = path.name.removesuffix(SUFFIX)
+            # One style whatever its case: long.jinja hides LONG, since both write <model>_long.json.
+            found = {other: known for other, known in found.items() if other.lower() != name.lower()}
+            found[name] = path
     return found
 
 

@@ -93,14 +93,23 @@ class Claim:
         return claim
 
     def heartbeat(self) -> None:
-        """Show that the holder lives. Raises: JournalBusy when the claim was taken over while this process slept."""
+        """Show that the holder lives.
+
+        Raises: JournalBusy when the claim was taken over while this process slept, SaveFailed.
+        """
         holder = _read_holder(self.path)
         if holder is None or holder.token != self.holder.token:
             raise JournalBusy(
                 f"{self.path}: the claim on this journal was taken over by {holder or 'someone'} while this process "
                 "did not run. Nothing more is written here; start the command again when the other writer is done."
             )
-        os.utime(self.path)
+        try:
+            os.utime(self.path)
+        except OSError as error:
+            raise SaveFailed(
+                f"{self.path}: cannot be written any more ({error.strerror}). Check the folder and the disk, then run "
+                "the same command again: it goes on where it stopped."
+            ) from error
 
     def release(self) -> None:
         holder = _read_holder(self.path)

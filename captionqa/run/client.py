@@ -1,22 +1,15 @@
-"""The client: one request body in, one outcome out, whatever the servers do.
-
-Built on the `openai` client with its own retries off and no proxy from the environment. Its models call is used as it
-is; completions are posted as bytes that were serialised once, over the same connections, which costs a fifth of the
-SDK's ordinary call (see benchmarks/). One tenacity policy, here, says what is tried again.
-"""
+"""The client: one request body in, one outcome out, whatever the servers do. One tenacity policy, here, says what is
+tried again."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-import aiohttp
-import httpx2
-import openai
 import tenacity
 
 from captionqa.core.outcomes import Outcome, OutcomeKind
-from captionqa.core.replies import Completion, NoAnswer, Verdict, classify_error, read_completion
+from captionqa.core.replies import Completion, NoAnswer, Verdict
 from captionqa.run.endpoints import EndpointPool, refusal
 
 MAX_ATTEMPTS = 5
@@ -26,66 +19,6 @@ MAX_OUTAGES = 10
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MOST_S = 20.0
 RETRY_AFTER_MOST_S = 120.0
-MAX_CONNECTIONS = 4096
-"""The senders bound the requests in flight; connections must not bound them again."""
-
-
-def open_http(*, connect_timeout_s: float, request_timeout_s: float) -> httpx2.AsyncClient:
-    """The one HTTP client of a run. aiohttp's transport: half the CPU per request of the default one, measured."""
-    return openai.DefaultAioHttpClient(
-        trust_env=False,  # a proxy from the environment never leads to a node of the cluster
-        follow_redirects=False,
-        timeout=httpx2.Timeout(request_timeout_s, connect=connect_timeout_s),
-        limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
-    )
-
-
-class ChatConnection:
-    """The requests that one endpoint understands. Raises: NoAnswer for everything that is no answer."""
-
-    def __init__(self, http: httpx2.AsyncClient, url: str, api_key: str | None, request_timeout_s: float) -> None:
-        self.url = url
-        self._timeout_s = request_timeout_s
-        # The SDK insists on a key; servers without one ignore it.
-        self._sdk = openai.AsyncOpenAI(base_url=url, api_key=api_key or "none", max_retries=0, http_client=http)
-        self._http = http
-        self._completions = httpx2.URL(f"{url}/chat/completions")
-        self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {api_key or 'none'}"}
-
-    async def models(self) -> list[str]:
-        """Ids of the served models."""
-        try:
-            page = await self._sdk.models.list()
-        except openai.APIStatusError as error:
-            raise classify_error(error.status_code, error.response.headers, error.response.content) from error
-        except openai.APIConnectionError as error:
-            raise _unreachable(error) from error
-        except (openai.OpenAIError, ValueError) as error:
-            raise NoAnswer(Verdict.TRANSIENT, "garbage", f"/models: {error}") from error
-        return [model.id for model in page.data or ()]
-
-    async def complete(self, body: bytes) -> Completion:
-        """Post a serialised chat-completions request."""
-        try:
-            # The transport's read time-out does not cover a server that stops reading in the middle of a large body.
-            async with asyncio.timeout(self._timeout_s):
-                response = await self._http.post(self._completions, content=body, headers=self._headers)
-        except (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError) as error:
-            raise _unreachable(error) from error
-        if response.status_code != httpx2.codes.OK:
-            raise classify_error(response.status_code, response.headers, response.content)
-        return read_completion(response.content)
-
-
-def _unreachable(error: Exception) -> NoAnswer:
-    """A connection that was refused, reset or cut, and a time-out, as one kind of trouble."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__) is not None:
-        chain.append(cause)
-    # The transport reports a refused connection as a ConnectTimeout, so only the innermost cause can be believed.
-    timed_out = any(isinstance(link, TimeoutError | httpx2.ReadTimeout) for link in chain)
-    text = next((str(link) for link in reversed(chain) if str(link)), type(chain[-1]).__name__)
-    return NoAnswer(Verdict.TRANSIENT, "timeout" if timed_out else "connection", text)
 
 
 class Client:

@@ -24,7 +24,7 @@ _NO_MODELS_LIST = ("http_404", "http_405", "http_501")
 
 
 class Connection(Protocol):
-    """What an endpoint needs to be asked; `client.ChatConnection` is the one that is."""
+    """What an endpoint needs to be asked; `connection.ChatConnection` is the one that is."""
 
     url: str
 
@@ -167,7 +167,7 @@ class EndpointPool:
         while True:
             try:
                 trouble = await self._greet(endpoint, wanted_model)
-            except ServerRefused as error:
+            except Exception as error:  # noqa: BLE001 (a task's boundary: raised to those who borrow)
                 self._fail(error)
                 return
             if trouble is None:

@@ -10,19 +10,23 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from captionqa.core.items import ImageSource, Item
 from captionqa.core.outcomes import Outcome, OutcomeKind
+from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.images import PreparedImage
 from captionqa.errors import ImageError, MissingImage
 
-PULLED_TOGETHER = 8
+PULLED_TOGETHER = 16
 """Items a thread takes at a time: waking a thread and handing over to the event loop cost about as much as preparing a
 small image."""
+HAND_OVER_S = 0.02
+"""Items that take longer to prepare (large images) are handed over before the rest of their batch is ready."""
 _EVERYBODY = 1 << 30
 
 
@@ -31,17 +35,15 @@ class Prepared:
     """An item whose request can be sent, or whose outcome is known without sending (``outcome``)."""
 
     item: Item
-    fragments: tuple[bytes, ...] = ()
-    """The content parts as JSON, in order; those of images are shared between the questions about them."""
+    body: bytes = b""
+    """The request, serialised once for however many attempts."""
     images: tuple[PreparedImage, ...] = ()
     outcome: Outcome | None = None
-    held_bytes: int = field(default=0)
-    """What this item was charged for in the feed's budget."""
 
 
-def prepare(item: Item, images: ImageCache) -> Prepared:
+def prepare(item: Item, request_format: RequestFormat, images: ImageCache) -> Prepared:
     """Read and prepare an item's images. An image that cannot be sent becomes the item's outcome."""
-    fragments: list[bytes] = []
+    parts: list[tuple[bytes, ...]] = []
     prepared: list[PreparedImage] = []
     for part in item.content:
         if isinstance(part, ImageSource):
@@ -52,14 +54,10 @@ def prepare(item: Item, images: ImageCache) -> Prepared:
                 kind = OutcomeKind.MISSING_IMAGE if missing else OutcomeKind.BAD_IMAGE
                 return Prepared(item, outcome=Outcome(kind, reason=error.problem.value, detail=str(error)))
             prepared.append(image)
-            fragments.append(image.fragment)
+            parts.append(image.pieces)
         else:
-            fragments.append(text_fragment(part))
-    return Prepared(item, tuple(fragments), tuple(prepared), held_bytes=sum(map(len, fragments)))
-
-
-def text_fragment(text: str) -> bytes:
-    return json.dumps({"type": "text", "text": text}).encode("ascii")
+            parts.append((json.dumps({"type": "text", "text": part}).encode("ascii"),))
+    return Prepared(item, request_format.body(parts), tuple(prepared))
 
 
 class Feed:
@@ -68,6 +66,7 @@ class Feed:
     def __init__(
         self,
         items: Iterator[Item],
+        request_format: RequestFormat,
         images: ImageCache,
         *,
         threads: int,
@@ -75,6 +74,7 @@ class Feed:
         max_bytes: int,
     ) -> None:
         self._items = items
+        self._format = request_format
         self._images = images
         self._max_ready = max(max_ready, PULLED_TOGETHER)
         self._max_bytes = max_bytes
@@ -124,9 +124,9 @@ class Feed:
 
     def release(self, prepared: Prepared) -> None:
         """Give back the bytes of an item that has its outcome."""
-        if prepared.held_bytes:
+        if prepared.body:
             with self._room:
-                self._bytes -= prepared.held_bytes
+                self._bytes -= len(prepared.body)
                 self._invite()
 
     def stop(self) -> None:
@@ -138,12 +138,8 @@ class Feed:
 
     def _work(self) -> None:
         try:
-            while pulled := self._pull():
-                batch = [prepare(item, self._images) for item in pulled]
-                with self._room:
-                    self._bytes += sum(prepared.held_bytes for prepared in batch)
-                self._ready.extend(batch)
-                self._call_loop(len(batch))
+            while self._prepare_some():
+                pass
         except BaseException as error:  # noqa: BLE001 (a thread's boundary: carried to the event loop and raised there)
             self._error = self._error or error
         finally:
@@ -153,6 +149,30 @@ class Feed:
                 self._room.notify_all()  # whatever ended this thread ends those that wait for room
             if last:
                 self._call_loop(_EVERYBODY)
+
+    def _prepare_some(self) -> bool:
+        """Pull, prepare and hand over; False at the end. A function of its own, so that a thread that waits for room
+        keeps nothing of what it has handed over."""
+        pulled = self._pull()
+        batch: list[Prepared] = []
+        started = time.monotonic()
+        for item in pulled:
+            if self._stopped:
+                return False
+            batch.append(prepare(item, self._format, self._images))
+            if time.monotonic() - started > HAND_OVER_S:
+                self._hand_over(batch)
+                batch, started = [], time.monotonic()
+        self._hand_over(batch)
+        return bool(pulled)
+
+    def _hand_over(self, batch: list[Prepared]) -> None:
+        if not batch:
+            return
+        with self._room:
+            self._bytes += sum(len(prepared.body) for prepared in batch)
+        self._ready.extend(batch)
+        self._call_loop(len(batch))
 
     def _pull(self) -> list[Item]:
         """Up to `PULLED_TOGETHER` items, when there is room for them; [] at the end. What the iterator raises is kept

@@ -28,7 +28,9 @@ from captionqa.errors import JournalCorrupt, SaveFailed
 Record = dict[str, Any]
 
 _UNANSWERED, _ANSWERED, _REMOVED = 0, 1, 2
-_BLOCK_RECORDS = 4096
+_BLOCK_RECORDS = 1024
+_READABLE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ESCAPED = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,6 @@ class JournalWriter:
 def encode_line(record: Record) -> bytes:
     """One JSON line. Text stays readable; a lone surrogate, which has no UTF-8, is escaped."""
     try:
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
+        return _READABLE.encode(record).encode("utf-8") + b"\n"
     except UnicodeEncodeError:
-        return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+        return _ESCAPED.encode(record).encode("ascii") + b"\n"

@@ -13,7 +13,6 @@ from typing import Any
 
 from captionqa.core.keys import facts_key
 from captionqa.core.outcomes import Outcome, OutcomeKind
-from captionqa.core.requests import RequestFormat
 from captionqa.run.client import Client
 from captionqa.run.feed import Feed, Prepared
 from captionqa.run.journal import Record
@@ -32,7 +31,6 @@ class Runner:
         self,
         feed: Feed,
         client: Client,
-        request_format: RequestFormat,
         store: RunStore,
         *,
         senders: int,
@@ -40,7 +38,6 @@ class Runner:
     ) -> None:
         self._feed = feed
         self._client = client
-        self._format = request_format
         self._store = store
         self._senders = senders
         self._on_outcome = on_outcome
@@ -56,6 +53,8 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as group:
                 self._tasks = [group.create_task(self._send()) for _ in range(self._senders)]
+                for task in self._tasks:
+                    task.add_done_callback(self._ended)  # a task that is cancelled before it began runs no `finally`
                 group.create_task(self._keep_alive())
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
@@ -70,22 +69,22 @@ class Runner:
             task.cancel()
 
     async def _send(self) -> None:
-        try:
-            while (prepared := await self._feed.next()) is not None:
-                outcome = prepared.outcome
-                if prepared.item.recorded is not None:
-                    self._refresh(prepared, prepared.item.recorded)
-                elif outcome is None:
-                    outcome = await self._client.ask(self._format.body(prepared.fragments))
-                    self._save(prepared, outcome)
-                else:
-                    self._save(prepared, outcome)
-                    await asyncio.sleep(0)  # nothing was awaited: let the others and the signals have their turn
-                self._feed.release(prepared)
-        finally:
-            self._active -= 1
-            if self._active == 0:
-                self._finished.set()
+        while (prepared := await self._feed.next()) is not None:
+            outcome = prepared.outcome
+            if prepared.item.recorded is not None:
+                self._refresh(prepared, prepared.item.recorded)
+            elif outcome is None:
+                outcome = await self._client.ask(prepared.body)
+                self._save(prepared, outcome)
+            else:
+                self._save(prepared, outcome)
+                await asyncio.sleep(0)  # nothing was awaited: let the others and the signals have their turn
+            self._feed.release(prepared)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._active -= 1
+        if self._active == 0:
+            self._finished.set()
 
     def _save(self, prepared: Prepared, outcome: Outcome) -> None:
         item = prepared.item

@@ -25,7 +25,8 @@ from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.errors import CaptionQAError, ExitCode, ServerError
-from captionqa.run.client import ChatConnection, Client, open_http
+from captionqa.run.client import Client
+from captionqa.run.connection import ChatConnection, Http
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import Feed
 from captionqa.run.journal import JournalIndex
@@ -36,8 +37,8 @@ from captionqa.run.tasks import Task, export_run
 
 CONNECT_TIMEOUT_S = 15.0
 MAX_BYTES_IN_FLIGHT = 256 << 20
-"""Prepared and sent requests held at a time, in bytes of prepared content."""
-READY_AHEAD = 24
+"""Request bodies held at a time, prepared or sent."""
+READY_AHEAD = 48
 """Items prepared beyond what is in flight, so that a sender never waits for an image."""
 CONCURRENCY_AUTO = 64
 """Requests in flight per server for ``--max-concurrency auto``: enough to keep a vLLM batch full with short answers,
@@ -150,10 +151,8 @@ def run_session(task: Task, settings: Settings, progress: Progress) -> Report:
 async def _session(
     task: Task, settings: Settings, progress: Progress, total: int, mine: Callable[[str], bool]
 ) -> Report:
-    http = open_http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
-    connections = [
-        ChatConnection(http, url, settings.api_key, settings.request_timeout_s) for url in settings.server_urls
-    ]
+    http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
+    connections = [ChatConnection(http, url, settings.api_key) for url in settings.server_urls]
     per_server = settings.max_concurrency or CONCURRENCY_AUTO
     pool = EndpointPool(connections, limit=per_server, server_wait_s=settings.server_wait_s, say=progress.say)
     signals = LoopSignals()
@@ -222,13 +221,14 @@ async def _send(
     progress.start(total)
     feed = Feed(
         items,
+        request_format,
         ImageCache(task.asking.policy, max_bytes=task.image_cache_bytes),
-        threads=min(8, len(os.sched_getaffinity(0)) + 1),
+        threads=max(2, min(8, len(os.sched_getaffinity(0)))),
         max_ready=READY_AHEAD,
         max_bytes=MAX_BYTES_IN_FLIGHT,
     )
     with feed:
-        runner = Runner(feed, Client(pool), request_format, store, senders=senders, on_outcome=on_outcome)
+        runner = Runner(feed, Client(pool), store, senders=senders, on_outcome=on_outcome)
         with signals.calling(stop, runner.stop_now):
             await runner.run()
     progress.finish(walk.passed)

@@ -46,14 +46,16 @@ class LoopSignals:
         self._on_second: Callable[[], object] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._installed = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         if self._installed:
             for number in STOP_SIGNALS:
                 self._loop.add_signal_handler(number, self._receive, number)
 
     def restore(self) -> None:
         if self._installed:
-            for number in STOP_SIGNALS:
+            for number, handler in self._before.items():
                 self._loop.remove_signal_handler(number)
+                signal.signal(number, handler)  # asyncio leaves the default behind, which kills with another exit code
 
     @contextlib.contextmanager
     def calling(self, on_first: Callable[[], object], on_second: Callable[[], object]) -> Iterator[None]:

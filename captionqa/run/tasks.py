@@ -169,9 +169,7 @@ def question_item(asked: SetQuestion, template: str) -> Item:
 
 
 def _key(item_id: str, content: tuple[str | ImageSource, ...]) -> str:
-    texts = [part for part in content if isinstance(part, str)]
-    images = [(part.name, part.version) for part in content if isinstance(part, ImageSource)]
-    return item_key(item_id, texts, images)
+    return item_key(item_id, [part if isinstance(part, str) else (part.name, part.version) for part in content])
 
 
 def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:

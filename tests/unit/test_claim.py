@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -212,6 +213,16 @@ def test_a_heartbeat_moves_the_modification_time_and_a_release_leaves_nothing(jo
     claim.release()
     assert list(journal.parent.iterdir()) == []
     quick(journal)
+
+
+def test_a_heartbeat_that_cannot_be_written_is_a_failed_save(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale_handle(path: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    claim = quick(journal)
+    monkeypatch.setattr(claim_module.os, "utime", stale_handle)
+    with pytest.raises(SaveFailed, match=r"cannot be written any more \(Stale file handle\)"):
+        claim.heartbeat()
 
 
 def test_a_claim_says_who_holds_it_and_no_secrets_to_others(journal: Path) -> None:

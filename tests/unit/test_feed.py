@@ -6,23 +6,29 @@ import asyncio
 import gc
 import io
 import itertools
+import json
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+import pybase64
 import pytest
 from PIL import Image
 
 from captionqa.core.items import ImageSource, Item
 from captionqa.core.outcomes import OutcomeKind
+from captionqa.core.requests import QUESTION_SAMPLING, RequestFormat
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.image_cache import ImageCache
+from captionqa.data.images import PreparedImage
 from captionqa.errors import InputError
+from captionqa.run import feed as feed_module
 from captionqa.run.feed import PULLED_TOGETHER, Feed, Prepared, prepare
 
 T = TypeVar("T")
 TIMEOUT_S = 20.0
+FORMAT = RequestFormat.of("model", None, QUESTION_SAMPLING)
 
 
 def item(number: int, *content: str | ImageSource) -> Item:
@@ -41,7 +47,7 @@ def png(color: str = "red") -> bytes:
 
 def feed_of(source: Iterable[Item], *, threads: int = 4, max_ready: int = 32, max_bytes: int = 1 << 30) -> Feed:
     images = ImageCache(ImagePolicy())
-    return Feed(iter(source), images, threads=threads, max_ready=max_ready, max_bytes=max_bytes)
+    return Feed(iter(source), FORMAT, images, threads=threads, max_ready=max_ready, max_bytes=max_bytes)
 
 
 def within_time(body: Callable[[], Awaitable[T]]) -> T:
@@ -111,7 +117,7 @@ def test_unreleased_bytes_hold_the_source_back_until_some_are_released() -> None
             yield item(number, "x" * 1000)
 
     async def body() -> None:
-        max_bytes = 1000 * 2 * PULLED_TOGETHER
+        max_bytes = len(prepare(item(0, "x" * 1000), FORMAT, ImageCache(ImagePolicy())).body) * 2 * PULLED_TOGETHER
         with feed_of(endless(), threads=1, max_ready=1000, max_bytes=max_bytes) as feed:
             held = [await feed.next() for _ in range(2 * PULLED_TOGETHER)]
             waiting = asyncio.create_task(feed.next())
@@ -142,12 +148,14 @@ def test_what_was_handed_out_and_released_is_not_kept() -> None:
 
     async def body() -> None:
         before = alive()
-        with feed_of(items(5000), threads=2, max_ready=16) as feed:
+        max_ready = 2 * PULLED_TOGETHER
+        with feed_of(items(5000), threads=12, max_ready=max_ready) as feed:
             for _ in range(4000):
                 prepared = await feed.next()
                 assert prepared is not None
                 feed.release(prepared)
-            assert alive() - before <= 16 + 2
+            # Twice: what two threads have just handed over may be gone before they have let go of it.
+            assert alive() - before <= 2 * max_ready + 1
 
     within_time(body)
 
@@ -177,9 +185,53 @@ def test_a_bug_while_preparing_is_raised_to_the_senders() -> None:
 
     async def body() -> None:
         source = iter([item(0, ImageSource("a.png", data=png()))])
-        with Feed(source, Broken(ImagePolicy()), threads=2, max_ready=8, max_bytes=1 << 20) as feed:
-            with pytest.raises(RuntimeError, match="a bug"):
-                await feed.next()
+        images = Broken(ImagePolicy())
+        with (
+            Feed(source, FORMAT, images, threads=2, max_ready=8, max_bytes=1 << 20) as feed,
+            pytest.raises(RuntimeError, match="a bug"),
+        ):
+            await feed.next()
+
+    within_time(body)
+
+
+class OneByOne(ImageCache):
+    """Waits for leave before each image but the first."""
+
+    def __init__(self) -> None:
+        super().__init__(ImagePolicy())
+        self.begun = 0
+        self.leave = threading.Event()
+
+    def get(self, source: ImageSource) -> PreparedImage:
+        self.begun += 1
+        if self.begun > 1:
+            assert self.leave.wait(TIMEOUT_S)
+        return super().get(source)
+
+
+def test_what_takes_long_to_prepare_does_not_hold_up_what_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "HAND_OVER_S", 0.0)
+
+    async def body() -> None:
+        images, source = OneByOne(), (item(n, ImageSource(f"{n}", data=png())) for n in range(3))
+        with Feed(source, FORMAT, images, threads=1, max_ready=32, max_bytes=1 << 20) as feed:
+            assert await feed.next() is not None
+            images.leave.set()
+            assert await feed.next() is not None
+
+    within_time(body)
+
+
+def test_stopping_does_not_wait_for_the_rest_of_a_batch_to_be_prepared() -> None:
+    async def body() -> None:
+        images, source = OneByOne(), (item(n, ImageSource(f"{n}", data=png())) for n in range(100))
+        with Feed(source, FORMAT, images, threads=1, max_ready=32, max_bytes=1 << 20) as feed:
+            while images.begun < 2:
+                await asyncio.sleep(0)
+            feed.stop()
+            images.leave.set()
+        assert images.begun == 2
 
     within_time(body)
 
@@ -275,12 +327,12 @@ def test_an_image_that_cannot_be_sent_is_the_outcome_of_its_item(
     source: ImageSource, kind: OutcomeKind, reason: str | None
 ) -> None:
     good = ImageSource("good.png", data=png())
-    prepared = prepare(item(0, "look", good, source), ImageCache(ImagePolicy()))
+    prepared = prepare(item(0, "look", good, source), FORMAT, ImageCache(ImagePolicy()))
     assert prepared.outcome is not None
     assert (prepared.outcome.kind, prepared.outcome.attempts) == (kind, 0)
     assert prepared.outcome.reason == reason or reason is None
     assert source.name in (prepared.outcome.detail or "")
-    assert (prepared.fragments, prepared.held_bytes) == ((), 0)
+    assert prepared.body == b""
 
 
 def test_an_image_is_prepared_once_for_all_questions_about_it() -> None:
@@ -290,12 +342,13 @@ def test_an_image_is_prepared_once_for_all_questions_about_it() -> None:
         images = ImageCache(ImagePolicy())
         source = (item(n, f"question {n}", ImageSource(f"{n}#0", data=bytes(data))) for n in range(50))
         taken: list[Prepared] = []
-        with Feed(source, images, threads=8, max_ready=64, max_bytes=1 << 30) as feed:
+        with Feed(source, FORMAT, images, threads=8, max_ready=64, max_bytes=1 << 30) as feed:
             await consume(feed, taken)
         assert (images.prepared, images.reused) == (1, 49)
-        assert len({id(prepared.fragments[1]) for prepared in taken}) == 1
         assert {prepared.images[0].name for prepared in taken} == {f"{n}#0" for n in range(50)}
         for prepared in taken:
-            assert prepared.held_bytes == sum(map(len, prepared.fragments))
+            text, image = json.loads(prepared.body)["messages"][0]["content"]
+            assert text == {"type": "text", "text": f"question {prepared.item.ordinal}"}
+            assert pybase64.b64decode(image["image_url"]["url"].partition(",")[2]) == data
 
     within_time(body)

@@ -53,14 +53,14 @@ def test_threads_that_ask_at_the_same_time_prepare_an_image_once(tmp_path, monke
         while cache.prepared + cache.reused < 8:
             pass
         others_wait.set()
-        fragments = {id(answer.result(20).fragment) for answer in answers}
-    assert len(calls) == len(fragments) == 1
+        payloads = {id(answer.result(20).pieces[1]) for answer in answers}
+    assert len(calls) == len(payloads) == 1
     assert (cache.prepared, cache.reused) == (1, 7)
 
 
 def test_the_least_recently_used_image_goes_first(tmp_path):
     first, second, third = on_disk(tmp_path, 3)
-    weight = len(prepare_image(first, POLICY).fragment)
+    weight = prepare_image(first, POLICY).weight
     cache = ImageCache(POLICY, max_bytes=int(weight * 2.5))
     for source in (first, second, first, third):
         cache.get(source)
@@ -92,8 +92,8 @@ def test_equal_bytes_in_two_rows_are_one_image_under_two_names():
     one = cache.get(ImageSource("q1#0", data=data))
     two = cache.get(ImageSource("q2#0", data=bytes(bytearray(data))))
     assert (one.name, two.name) == ("q1#0", "q2#0")
-    assert two.fragment is one.fragment
-    assert cache.get(ImageSource("q1#0", data=png(9))).fragment != one.fragment
+    assert two.pieces is one.pieces
+    assert cache.get(ImageSource("q1#0", data=png(9))).pieces != one.pieces
     assert (cache.prepared, cache.reused) == (2, 1)
 
 
@@ -124,7 +124,7 @@ def test_a_file_of_another_size_under_the_same_path_is_another_image(tmp_path):
     old = cache.get(replace(source, version=1))
     (tmp_path / source.name).write_bytes(png(9))
     assert cache.get(replace(source, version=1)) is old
-    assert cache.get(replace(source, version=2)).fragment != old.fragment
+    assert cache.get(replace(source, version=2)).pieces != old.pieces
 
 
 def test_inline_bytes_with_a_digest_are_not_hashed_again(monkeypatch):

@@ -143,7 +143,7 @@ def test_a_torn_line_longer_than_a_block_is_cut_off_whole(tmp_path: Path) -> Non
 def test_an_unreadable_line_before_the_end_is_refused_by_file_and_number(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "j.jsonl"
     path.write_bytes(encode_line(record("a")) + line + b"\n" + encode_line(record("c")))
-    with pytest.raises(JournalCorrupt, match="j.jsonl line 2: not a journal record") as raised:
+    with pytest.raises(JournalCorrupt, match=r"j\.jsonl line 2: not a journal record") as raised:
         read(path)
     assert f"sed -i '2d' '{path}'" in str(raised.value)
 
@@ -180,9 +180,7 @@ def test_surrogates_nul_and_line_ends_stay_within_one_line(tmp_path: Path, text:
     assert read(path).read(text)["output"] == text
 
 
-def test_an_append_costs_one_write_however_long_the_journal_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_append_costs_one_write_however_long_the_journal_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = JournalWriter(write(tmp_path / "j.jsonl", [record(f"{n}") for n in range(1000)]))
     calls: list[int] = []
     real_write = os.write

@@ -105,7 +105,7 @@ def test_several_servers_are_kept_in_order_and_once_each() -> None:
 
 
 def test_without_a_server_the_message_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match="no server: give --server-url .*, or set CAPTIONQA_SERVER_URL"):
+    with pytest.raises(UsageError, match=r"no server: give --server-url .*, or set CAPTIONQA_SERVER_URL"):
         choose_servers((), {})
 
 
