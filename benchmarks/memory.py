@@ -1,5 +1,5 @@
-"""Peak memory of a question run at two sizes of the data set: it must not grow with the set. Whole `captionqa qa` runs in
-processes of their own, images of ~200 kB with eight questions each, against the sink server."""
+"""Peak memory of a question run at two sizes of the data set: it must not grow with the set. Whole `captionqa qa` runs
+in processes of their own, images of ~200 kB with eight questions each, against the sink server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def write_questions(folder: Path, count: int) -> None:
         {
             "qid": [f"q{number:07d}" for number in range(count)],
             "question": [
-                f"Question {number}: what is shown here?\nChoices:\n(A) a picture\n(B) a sound" for number in range(count)
+                f"Question {number}: what is shown here?\nChoices:\n(A) a picture\n(B) a sound"
+                for number in range(count)
             ],
             "answer": ["\\boxed{A}"] * count,
             "image": [[f"images/{name}"] for name in images],
@@ -64,5 +65,3 @@ def _run(folder: Path, url: str) -> float:
     command += ["--dataset-path", str(folder), "--output-dir", str(folder / "output"), "--server-url", url]
     shown = subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True, text=True).stdout
     return float(shown)
-
-

@@ -1,5 +1,5 @@
-"""A server that costs as little as possible: it takes any body and gives one fixed completion, so that a client's own cost
-shows. Speaks just enough HTTP/1.1 for keep-alive clients. Runs in a process of its own: `python -m benchmarks.sink`."""
+"""A server that costs as little as possible: it takes any body and gives one fixed completion, so that a client's own
+cost shows. Speaks just enough HTTP/1.1 for keep-alive clients. Runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ COMPLETION = json.dumps(
         "usage": {"prompt_tokens": 300, "completion_tokens": 3, "total_tokens": 303},
     }
 ).encode()
-MODELS = json.dumps({"object": "list", "data": [{"id": "sink", "object": "model", "created": 1, "owned_by": "x"}]}).encode()
+MODELS = json.dumps(
+    {"object": "list", "data": [{"id": "sink", "object": "model", "created": 1, "owned_by": "x"}]}
+).encode()
 
 
 class Sink(asyncio.Protocol):

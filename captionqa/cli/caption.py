@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from captionqa.cli.options import option, shared_options
+from captionqa.run.signals import stopping_on_signals
 
 HELP = """Caption every image below a folder (jpg, jpeg, png, webp, bmp, gif, tif, tiff; sub-folders too).
 
@@ -34,11 +35,12 @@ Examples:
 @option("--prompt-style", default="SIMPLE", metavar="STYLE", help="See `captionqa prompts`; or a template file.")
 @shared_options
 def caption(dataset_path: Path, prompt_style: str, **options: Any) -> int:
-    from captionqa.cli.running import asking, run_task
-    from captionqa.core.requests import CAPTION_SAMPLING
-    from captionqa.data.prompt_files import caption_styles, load_style
-    from captionqa.run.tasks import CaptionTask
+    with stopping_on_signals():  # before the slow imports: a signal then must not look like a crash
+        from captionqa.cli.running import asking, run_task
+        from captionqa.core.requests import CAPTION_SAMPLING
+        from captionqa.data.prompt_files import caption_styles, load_style
+        from captionqa.run.tasks import CaptionTask
 
-    style = load_style(prompt_style, caption_styles(Path.cwd()))
-    task = CaptionTask(dataset_path, asking(options, style, CAPTION_SAMPLING), options["follow_symlinks"])
-    return int(run_task(task, options))
+        style = load_style(prompt_style, caption_styles(Path.cwd()))
+        task = CaptionTask(dataset_path, asking(options, style, CAPTION_SAMPLING), options["follow_symlinks"])
+        return int(run_task(task, options))

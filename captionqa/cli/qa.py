@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from captionqa.cli.options import option, shared_options
+from captionqa.run.signals import stopping_on_signals
 
 HELP = """Answer the questions of a parquet file about images, grade them, and compute accuracy per category.
 
@@ -39,12 +40,13 @@ Examples:
 )
 @shared_options
 def qa(question_path: Path, dataset_path: Path, prompt_style: str, skip_invalid: bool, **options: Any) -> int:
-    from captionqa.cli.running import asking, run_task
-    from captionqa.core.requests import QUESTION_SAMPLING
-    from captionqa.data.prompt_files import load_style, question_styles
-    from captionqa.run.tasks import QuestionTask
+    with stopping_on_signals():  # before the slow imports: a signal then must not look like a crash
+        from captionqa.cli.running import asking, run_task
+        from captionqa.core.requests import QUESTION_SAMPLING
+        from captionqa.data.prompt_files import load_style, question_styles
+        from captionqa.run.tasks import QuestionTask
 
-    style = load_style(prompt_style, question_styles(Path.cwd()))
-    how = asking(options, style, QUESTION_SAMPLING)
-    task = QuestionTask(question_path, dataset_path, how, skip_invalid, options["follow_symlinks"])
-    return int(run_task(task, options))
+        style = load_style(prompt_style, question_styles(Path.cwd()))
+        how = asking(options, style, QUESTION_SAMPLING)
+        task = QuestionTask(question_path, dataset_path, how, skip_invalid, options["follow_symlinks"])
+        return int(run_task(task, options))

@@ -176,7 +176,7 @@ def report_json(report: Report) -> dict[str, Any]:
 def _dry_run(task: Task, options: Options) -> ExitCode:
     chosen = plan(options, server_needed=False)
     settings = chosen.settings
-    count = task.check(lambda _: True)
+    count, _ = task.check(lambda _: True)
     model = settings.model or "(what the server serves)"
     model_name = settings.model_name or (settings.model or "MODEL").rpartition("/")[2]
     paths = task.paths(settings.output_dir, model_name, settings.run_name)

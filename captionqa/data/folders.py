@@ -16,9 +16,13 @@ IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", 
 """Compared without regard to case."""
 
 
-def count_images(root: Path, mine: Callable[[str], bool] = lambda _: True) -> int:
-    """How many images `iter_images` yields whose name is ``mine``; reads names only, no file's attributes."""
-    return sum(mine(name) for name, _, _ in _walk_root(root))
+def count_images(root: Path, mine: Callable[[str], bool] = lambda _: True) -> tuple[int, int]:
+    """How many images `iter_images` yields, and how many whose name is ``mine``; reads names, no file's attributes."""
+    count = own = 0
+    for name, _, _ in _walk_root(root):
+        count += 1
+        own += mine(name)
+    return count, own
 
 
 def iter_images(root: Path, *, follow_symlinks: bool = False) -> Iterator[ImageSource]:

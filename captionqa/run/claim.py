@@ -1,9 +1,9 @@
 """A claim on a journal: one writer per file, also across hosts, on file systems without reliable locks.
 
 The claim is a file beside the journal, made with O_EXCL (atomic on NFS and Lustre too). It names its holder; its
-modification time is the heartbeat. A claim is stale when its holder is dead for certain (a pid of this host, or an
-earlier start of the same SLURM job) or when its heartbeat has not moved for `STALE_S` seconds while we watched:
-nothing is decided by comparing the clocks of two machines.
+modification time is the heartbeat, moved by a thread from `acquire` to `release`. A claim is stale when its holder is
+dead for certain (a pid of this host, or an earlier start of the same SLURM job) or when its heartbeat has not moved for
+`STALE_S` seconds while we watched: nothing is decided by comparing the clocks or the names of two machines.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Claim:
     def __init__(self, path: Path, holder: Holder) -> None:
         self.path = path
         self.holder = holder
+        self._released = threading.Event()
 
     @classmethod
     def acquire(
@@ -90,6 +91,7 @@ class Claim:
             if stale is not None:
                 _set_aside(path, stale, claim.holder)
                 say(f"took over the claim of {stale}, which is gone")
+        threading.Thread(target=claim._keep_beating, name="claim", daemon=True).start()
         return claim
 
     def heartbeat(self) -> None:
@@ -97,7 +99,12 @@ class Claim:
 
         Raises: JournalBusy when the claim was taken over while this process slept, SaveFailed.
         """
-        holder = _read_holder(self.path)
+        try:
+            holder = Holder(**json.loads(self.path.read_bytes()))
+        except FileNotFoundError:
+            holder = None
+        except (OSError, ValueError, TypeError):
+            return  # a passing trouble of the file system (a stale NFS handle): the next beat will tell
         if holder is None or holder.token != self.holder.token:
             raise JournalBusy(
                 f"{self.path}: the claim on this journal was taken over by {holder or 'someone'} while this process "
@@ -112,9 +119,17 @@ class Claim:
             ) from error
 
     def release(self) -> None:
+        self._released.set()
         holder = _read_holder(self.path)
         if holder is not None and holder.token == self.holder.token:
             self.path.unlink(missing_ok=True)
+
+    def _keep_beating(self) -> None:
+        """Beat while the holder is busy with something long: reading a large journal, writing exports. A claim that was
+        lost is reported by the holder's own `heartbeat`."""
+        with contextlib.suppress(JournalBusy, SaveFailed):
+            while not self._released.wait(HEARTBEAT_S):
+                self.heartbeat()
 
     def _create(self) -> bool:
         try:
@@ -173,10 +188,7 @@ def _busy(path: Path, holder: Holder | None) -> JournalBusy:
 def _certainly_dead(holder: Holder, me: Holder) -> bool:
     if holder.job and holder.job == me.job and holder.restarts < me.restarts:
         return True  # an earlier start of this very job: SLURM ended it before it started this one
-    if _same_pids(holder, me):
-        return _start_ticks(holder.pid) != holder.started
-    restarted = holder.host == me.host and holder.boot != me.boot
-    return bool(restarted and holder.boot and me.boot)
+    return _same_pids(holder, me) and _start_ticks(holder.pid) != holder.started
 
 
 def _same_pids(holder: Holder, me: Holder) -> bool:

@@ -2,8 +2,7 @@
 
 A server that is gone is nobody's failure: dispatch pauses, the server is looked for, and the run goes on when it is
 back. What counts as alive is a completion, not /health, which a server that hangs or shuts down goes on answering with
-200.
-Never looks at an item or an answer.
+200. Never looks at an item or an answer.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ CANARY_TIMEOUT_S = 30.0
 RECHECK_FIRST_S = 0.25
 RECHECK_MOST_S = 5.0
 _NO_MODELS_LIST = ("http_404", "http_405", "http_501")
+"""How servers say that they do not list their models."""
 
 
 class Connection(Protocol):
@@ -55,6 +55,11 @@ class Endpoint:
         return self.connection.url
 
     @property
+    def suspect(self) -> bool:
+        """Whether it is being looked at: one that froze has nothing outstanding any more, and would get everything."""
+        return self.check is not None and not self.check.done()
+
+    @property
     def free(self) -> bool:
         return self.up and self.outstanding < self.limit
 
@@ -78,6 +83,8 @@ class EndpointPool:
         self._revivals: dict[Endpoint, asyncio.Task[None]] = {}
         self._failure: Exception | None = None
         self._last_answer = time.monotonic()
+        self._busy_since: float | None = None
+        """When a server first said that it is busy, with no answer from any since."""
 
     async def open(self, wanted_model: str | None) -> None:
         """Wait until a server is there, and settle the model's name. The others join when they come.
@@ -102,7 +109,7 @@ class EndpointPool:
                 raise self._failure
             free = [endpoint for endpoint in self.endpoints if endpoint.free]
             if free:
-                endpoint = min(free, key=lambda e: e.outstanding / e.limit)
+                endpoint = min(free, key=lambda e: (e.suspect, e.outstanding / e.limit))
                 endpoint.outstanding += 1
                 return endpoint
             await self._changed()
@@ -116,6 +123,7 @@ class EndpointPool:
 
     def answered(self, endpoint: Endpoint) -> None:
         self._last_answer = time.monotonic()
+        self._busy_since = None
         if endpoint.limit < endpoint.most:
             endpoint.limit = min(endpoint.most, endpoint.limit + 1 / endpoint.limit)
 
@@ -123,13 +131,16 @@ class EndpointPool:
         """Whether a server that just failed a request answers others. Asked once however many want to know."""
         if not endpoint.up:
             return False
-        if endpoint.check is None or endpoint.check.done():
+        if not endpoint.suspect:
             endpoint.check = asyncio.create_task(self._check(endpoint))
+        assert endpoint.check is not None
         return await asyncio.shield(endpoint.check)
 
     def _slow_down(self, endpoint: Endpoint, error: NoAnswer) -> None:
         now = time.monotonic()
-        if now - self._last_answer > self._server_wait_s:
+        self._busy_since = self._busy_since or now
+        # One that still works on something it took is busy in earnest, however long that takes.
+        if now - self._busy_since > self._server_wait_s and endpoint.outstanding == 0:
             self._fail(self._gone(endpoint, f"only {error.reason}: {error.detail}"))
         elif now - endpoint.slowed_at > 1.0:  # one halving for all the refusals of one moment
             endpoint.slowed_at = now
@@ -198,10 +209,8 @@ class EndpointPool:
                 served = await endpoint.connection.models()
         except NoAnswer as error:
             if wanted_model and error.reason in _NO_MODELS_LIST:
-                served = [
-                    wanted_model
-                ]  # some servers list nothing; the first completion shows whether the name is right
-            elif error.verdict is Verdict.REFUSED:
+                served = [wanted_model]  # the first completion shows whether the name is right
+            elif error.verdict is Verdict.REFUSED or (error.reason == "garbage" and not endpoint.lost):
                 raise refusal(endpoint.url, error) from error
             else:
                 return f"{error.reason}: {error.detail}"

@@ -13,25 +13,49 @@ from typing import IO, Any
 
 from captionqa.errors import SaveFailed
 
+TEMPORARY_SUFFIX = ".tmp"
+
+
+class ExportFile:
+    """A text file on its way to ``path``."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self._path = path
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Raises: SaveFailed."""
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise _failed(self._path, error) from error
+
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
+def replacing(path: Path) -> Iterator[ExportFile]:
     """A text file that takes the place of ``path`` when the block ends well, and leaves no trace when it does not.
 
-    Raises: SaveFailed.
+    Raises: SaveFailed for its own file's troubles; what else the block raises passes as it is.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            yield file
+        file = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 (closed below, before it is renamed)
+    except OSError as error:
+        raise _failed(path, error) from error
+    try:
+        yield ExportFile(path, file)
+        try:
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
+            file.close()
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _failed(path, error) from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.close()
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _failed(path, error) from error
         raise
 
 
@@ -44,7 +68,7 @@ def write_json(path: Path, value: Any) -> None:
 class JsonObject:
     """One JSON object, written entry by entry: memory does not grow with it."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: ExportFile) -> None:
         self._file = file
         self._entries = 0
 

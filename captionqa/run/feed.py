@@ -25,6 +25,8 @@ from captionqa.errors import ImageError, MissingImage
 PULLED_TOGETHER = 16
 """Items a thread takes at a time: waking a thread and handing over to the event loop cost about as much as preparing a
 small image."""
+PULLED_BYTES = 8 << 20
+"""Or fewer, when their image files are this large together."""
 HAND_OVER_S = 0.02
 """Items that take longer to prepare (large images) are handed over before the rest of their batch is ready."""
 _EVERYBODY = 1 << 30
@@ -185,9 +187,11 @@ class Feed:
         items: list[Item] = []
         try:
             with self._pull_lock:
+                weight = 0
                 for item in self._items:
                     items.append(item)
-                    if len(items) == PULLED_TOGETHER:
+                    weight += sum(map(_file_bytes, item.images))
+                    if len(items) == PULLED_TOGETHER or weight >= PULLED_BYTES:
                         break
         except BaseException as error:  # noqa: BLE001 (raised by `next`)
             self._error = self._error or error
@@ -220,3 +224,9 @@ class Feed:
             if not waiter.done():
                 waiter.set_result(None)
                 count -= 1
+
+
+def _file_bytes(image: ImageSource) -> int:
+    if image.data is not None:
+        return len(image.data)
+    return image.version if isinstance(image.version, int) else 0

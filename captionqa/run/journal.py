@@ -46,8 +46,8 @@ class JournalIndex:
     """The last record of every item over the journals of a run (one per shard). Holds about 170 bytes per item; the
     records themselves stay on disk and are read back by position.
 
-    Within a journal a later line wins. Between journals (a run continued under another number of shards) an answered
-    record wins over one without an answer to the same request; otherwise the later one.
+    Within a journal a later line wins; between journals (a run continued under another number of shards) the later
+    time.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class JournalIndex:
         self._seen[self._take(record, self._paths.index(path), offset)] = 1
 
     def records(self) -> Iterator[Record]:
-        """The last record of every item, in the order of the data set."""
+        """The last record of every item, in the order of the data set as it was when each was asked."""
         rows = [row for row in range(len(self._states)) if self._states[row] != _REMOVED]
         rows.sort(key=self._ordinals.__getitem__)
         yield from self._read(rows)
@@ -167,11 +167,9 @@ class JournalIndex:
         return row
 
     def _beats(self, values: tuple[Any, ...], row: int) -> bool:
-        """Whether a record of one journal wins over the indexed one of another."""
-        key, time, state = values[0], values[4], values[6]
-        if state == self._states[row] or _REMOVED in (state, self._states[row]) or key != self._keys[row]:
-            return bool(time > self._times[row])
-        return bool(state == _ANSWERED)
+        """Whether a record of one journal wins over the indexed one of another: by time alone, so that the order in
+        which journals are read does not matter."""
+        return bool(values[4] > self._times[row])
 
     @property
     def _columns(self) -> tuple[array[Any], ...]:
@@ -198,8 +196,12 @@ class JournalWriter:
         self.healed_bytes = 0
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
             self._size = self._heal()
         except OSError as error:
+            os.close(self._fd)
             raise self._failed(error) from error
 
     def append(self, record: Record) -> int:

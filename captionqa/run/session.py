@@ -28,18 +28,18 @@ from captionqa.errors import CaptionQAError, ExitCode, ServerError
 from captionqa.run.client import Client
 from captionqa.run.connection import ChatConnection, Http
 from captionqa.run.endpoints import EndpointPool
-from captionqa.run.feed import Feed
+from captionqa.run.feed import PULLED_TOGETHER, Feed
 from captionqa.run.journal import JournalIndex
 from captionqa.run.runner import Runner
-from captionqa.run.signals import LoopSignals, stopping_on_signals
+from captionqa.run.signals import LoopSignals
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
 from captionqa.run.tasks import Task, export_run
 
 CONNECT_TIMEOUT_S = 15.0
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Request bodies held at a time, prepared or sent."""
-READY_AHEAD = 48
-"""Items prepared beyond what is in flight, so that a sender never waits for an image."""
+MOST_THREADS = 8
+"""That prepare images. More do not help: decoding runs outside the interpreter's lock, the rest does not."""
 CONCURRENCY_AUTO = 64
 """Requests in flight per server for ``--max-concurrency auto``: enough to keep a vLLM batch full with short answers,
 few enough not to queue minutes of work in one server."""
@@ -143,13 +143,12 @@ def run_session(task: Task, settings: Settings, progress: Progress) -> Report:
     def mine(item_id: str) -> bool:
         return settings.shard.alone or shard_of(item_id, settings.shard.count) == settings.shard.index
 
-    with stopping_on_signals():
-        total = task.check(mine)
-        return asyncio.run(_session(task, settings, progress, total, mine))
+    items, own = task.check(mine)
+    return asyncio.run(_session(task, settings, progress, items, own, mine))
 
 
 async def _session(
-    task: Task, settings: Settings, progress: Progress, total: int, mine: Callable[[str], bool]
+    task: Task, settings: Settings, progress: Progress, all_items: int, own_items: int, mine: Callable[[str], bool]
 ) -> Report:
     http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
     connections = [ChatConnection(http, url, settings.api_key) for url in settings.server_urls]
@@ -164,12 +163,12 @@ async def _session(
             paths = task.paths(settings.output_dir, model_name, settings.run_name)
             store = await _open_store(paths, identity, settings, progress)
         with store:
-            store.append_session(_session_facts(task, settings, total))
+            store.append_session(_session_facts(task, settings, all_items))
             walk = _Walk()
             items = walk.pending(task.items(), store.index, mine, settings)
             senders = settings.max_concurrency or CONCURRENCY_AUTO * len(connections)
             try:
-                counts = await _send(items, task, walk, pool, store, senders, settings, progress, signals, total)
+                counts = await _send(items, task, walk, pool, store, senders, settings, progress, signals, own_items)
             except ServerError:
                 if settings.shard.alone:
                     export_run(identity, paths, store.index)
@@ -186,7 +185,7 @@ async def _session(
         exit_code=_exit_code(signals.received, unanswered),
         paths=paths,
         identity=identity,
-        items=total,
+        items=own_items,
         answered_before=walk.answered_before,
         counts={kind.value: counts[kind] for kind in OutcomeKind if counts[kind]},
         summary=summary,
@@ -219,12 +218,13 @@ async def _send(
         runner.stop(settings.drain_s)
 
     progress.start(total)
+    threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
     feed = Feed(
         items,
         request_format,
         ImageCache(task.asking.policy, max_bytes=task.image_cache_bytes),
-        threads=max(2, min(8, len(os.sched_getaffinity(0)))),
-        max_ready=READY_AHEAD,
+        threads=threads,
+        max_ready=PULLED_TOGETHER * (threads + 1),  # every thread has room to work, and one batch lies ready
         max_bytes=MAX_BYTES_IN_FLIGHT,
     )
     with feed:

@@ -26,7 +26,7 @@ def stopping_on_signals() -> Iterator[None]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        raise Stopped(f"{signal.Signals(number).name}: stopped before anything was asked")
+        raise Stopped(f"{signal.Signals(number).name}: stopped; the same command goes on from here")
 
     old = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:

@@ -26,7 +26,7 @@ from captionqa import __version__
 from captionqa.core.identity import DATA, identity_differences, identity_digest
 from captionqa.errors import IdentityMismatch, JournalCorrupt, SaveFailed, UsageError
 from captionqa.run.claim import Claim
-from captionqa.run.exports import write_json
+from captionqa.run.exports import TEMPORARY_SUFFIX, write_json
 from captionqa.run.journal import JournalIndex, JournalWriter, Record
 
 IDENTITY_SUFFIX = ".run.json"
@@ -163,7 +163,9 @@ class RunStore:
         claim = Claim.acquire(paths.journal(shard), say=say, give_up=give_up)
         try:
             if overwrite:
-                _set_aside(paths, say)
+                _set_aside(paths, paths.journal(shard), say)
+            if shard.alone:
+                _remove_leftovers(paths)
             _write_identity(paths, identity, data_moved)
             index = read_journals(paths)
             return cls(paths, claim, index, JournalWriter(paths.journal(shard)))
@@ -245,10 +247,10 @@ def _write_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bo
     if data_moved and paths.identity.exists():
         write_json(paths.identity, description)
         return
-    fresh = paths.identity.with_name(f".{paths.identity.name}.{uuid.uuid4().hex[:12]}.tmp")
+    fresh = paths.identity.with_name(f".{paths.identity.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
     write_json(fresh, description)
     try:
-        os.link(fresh, paths.identity)
+        _link_or_rename(fresh, paths.identity)
     except FileExistsError:
         _refuse_other_identity(paths, identity, data_moved)
     except OSError as error:
@@ -257,10 +259,45 @@ def _write_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bo
         fresh.unlink(missing_ok=True)
 
 
-def _set_aside(paths: RunPaths, say: Say) -> None:
-    """What --overwrite does: the old journals get another name, exports are replaced later. Nothing is deleted."""
+def _link_or_rename(fresh: Path, path: Path) -> None:
+    """Give a whole file its name, unless that is taken. Raises: FileExistsError, OSError."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the look and the rename are not one step there
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.rename(fresh, path)
+
+
+def _remove_leftovers(paths: RunPaths) -> None:
+    """Temporary files of an export that was killed. Nobody else writes this run while its claim is ours."""
+    for leftover in paths.folder.glob(f".{_escaped(paths.stem)}*{TEMPORARY_SUFFIX}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _set_aside(paths: RunPaths, claimed: Path, say: Say) -> None:
+    """What --overwrite does: the old journals get another name, exports are replaced later. Nothing is deleted.
+
+    Raises: JournalBusy while a shard of the old run is still being written, SaveFailed.
+    """
+    journals = paths.journals()
+    claims: list[Claim] = []
+    try:
+        # From a generator, so that the claims that were acquired are known when a later one cannot be.
+        claims.extend(Claim.acquire(journal, say=say) for journal in journals if journal != claimed)
+        _rename_all([paths.identity, *journals], say)
+    except OSError as error:
+        raise SaveFailed(f"{paths.folder}: the old run cannot be set aside ({error.strerror}).") from error
+    finally:
+        for claim in claims:
+            claim.release()
+
+
+def _rename_all(files: list[Path], say: Say) -> None:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    for path in (paths.identity, *paths.journals()):
+    for path in files:
         if path.exists():
             aside = path.with_name(f"{path.name}.{stamp}.old")
             for number in itertools.count(2):

@@ -56,8 +56,9 @@ class Task(Protocol):
     image_cache_bytes: int
     """How much of prepared images to keep for other items about the same image."""
 
-    def check(self, mine: Mine) -> int:
-        """Look at the whole data set once, before anything is sent. Returns the number of items that are ``mine``."""
+    def check(self, mine: Mine) -> tuple[int, int]:
+        """Look at the whole data set once, before anything is sent. Returns the number of items, and of those that are
+        ``mine``."""
 
     def items(self) -> Iterator[Item]: ...
 
@@ -79,11 +80,11 @@ class CaptionTask:
     image_cache_bytes: int = field(default=0, init=False)
     """Every image is used once."""
 
-    def check(self, mine: Mine) -> int:
-        count = count_images(self.dataset, mine)
-        if count == 0 and count_images(self.dataset) == 0:
+    def check(self, mine: Mine) -> tuple[int, int]:
+        count, own = count_images(self.dataset, mine)
+        if count == 0:
             raise InputError(f"{self.dataset}: no image there (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff).")
-        return count
+        return count, own
 
     def items(self) -> Iterator[Item]:
         for ordinal, image in enumerate(iter_images(self.dataset, follow_symlinks=self.follow_symlinks)):
@@ -114,11 +115,11 @@ class QuestionTask:
     image_cache_bytes: int = field(default=64 << 20, init=False)
     found: SetCheck | None = field(default=None, init=False)
 
-    def check(self, mine: Mine) -> int:
+    def check(self, mine: Mine) -> tuple[int, int]:
         if not self.dataset.is_dir():
             raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
         self.found = check_questions(self.question_path, skip_invalid=self.skip_invalid, mine=mine)
-        return self.found.mine
+        return self.found.rows - self.found.invalid_count, self.found.mine
 
     def items(self) -> Iterator[Item]:
         for asked in iter_questions(self.question_path, self.dataset, follow_symlinks=self.follow_symlinks):
@@ -228,12 +229,10 @@ def _add_failure(failed: JsonObject, record: Record) -> None:
 
 
 def _session_facts(index: JournalIndex, recorded: int) -> dict[str, Any]:
-    """What the last sessions saw: how many items the data set has, so that what was not reached yet is counted."""
-    by_time = sorted(index.sessions, key=lambda record: record["at"])
-    num_shards = by_time[-1]["session"]["num_shards"] if by_time else 1
-    last = {record["journal"]: record["session"] for record in by_time if record["session"]["num_shards"] == num_shards}
+    """What the last session saw: how many items the data set has, so that what was not reached yet is counted."""
+    last: dict[str, Any] = max(index.sessions, key=lambda record: record["at"], default={"session": {}})["session"]
     return {
-        "pending": max(0, sum(session["items"] for session in last.values()) - recorded),
-        "skipped_invalid": max((session.get("skipped_invalid", 0) for session in last.values()), default=0),
-        "server_url": by_time[-1]["session"]["server_urls"][0] if by_time else None,
+        "pending": max(0, last.get("items", recorded) - recorded),
+        "skipped_invalid": last.get("skipped_invalid", 0),
+        "server_url": last.get("server_urls", [None])[0],
     }

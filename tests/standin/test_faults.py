@@ -35,13 +35,13 @@ def test_a_passing_fault_changes_nothing(
 
 
 def test_all_faults_together_change_nothing(cli: Cli, drawn: Drawn, standin: Callable[..., StandInServer]) -> None:
-    server = standin(seed=11, faults=Faults.parse({**MODERATE, "down_after": 40, "down_s": 2.0, "latency_s": 0.01}))
+    server = standin(faults=Faults.parse({**MODERATE, "down_after": 40, "down_s": 1.0, "latency_s": 0.01}))
     cli.run(*drawn.qa.arguments, "--server-url", server.url, "--request-timeout", 2)
     assert drawn.qa.exports(cli.folder) == drawn.expect(drawn.qa)
 
 
 def test_an_outage_of_seconds_fails_no_item(cli: Cli, drawn: Drawn, standin: Callable[..., StandInServer]) -> None:
-    server = standin(faults=Faults(latency_s=0.02, down_after=20, down_s=3))
+    server = standin(faults=Faults(latency_s=0.02, down_after=20, down_s=2))
     ended = cli.run(*drawn.qa.arguments, "--server-url", server.url, "--max-concurrency", 8)
     assert "does not answer" in ended.err
     assert drawn.qa.exports(cli.folder) == drawn.expect(drawn.qa)
@@ -199,7 +199,7 @@ def test_a_server_that_hangs_on_everything_is_gone_not_the_items_fault(
 ) -> None:
     server = standin(faults=Faults(hang_rate=1))
     command = (*drawn.qa.arguments, "--server-url", server.url)
-    ended = cli.run(*command, "--request-timeout", 0.5, "--server-wait", 3, code=1)
+    ended = cli.run(*command, "--request-timeout", 0.5, "--server-wait", 1.5, code=1)
     assert "What was answered is saved" in ended.err
     assert drawn.qa.files(cli.folder).read("_metrics.json")["n"] == 0
     server.set_faults(Faults())

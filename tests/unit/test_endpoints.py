@@ -203,8 +203,10 @@ def test_a_busy_server_is_given_half_and_grows_back_with_its_answers(fake_server
 def test_a_server_that_is_only_ever_busy_is_given_up(fake_server: FakeServers) -> None:
     async def body() -> None:
         async with opened(fake_server(), wait_s=0.02) as pool:
-            endpoint = await pool.borrow()
-            await asyncio.sleep(0.03)
+            for _ in range(2):
+                endpoint = await pool.borrow()
+                pool.give_back(endpoint, BUSY)
+                await asyncio.sleep(0.03)
             pool.give_back(endpoint, BUSY)
             with pytest.raises(ServerGone, match="only http_503: loading"):
                 await pool.borrow()

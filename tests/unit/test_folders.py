@@ -25,7 +25,7 @@ def put(root: Path, *names: str) -> None:
 
 def names(root: Path, *, follow_symlinks: bool = False) -> list[str]:
     found = [image.name for image in iter_images(root, follow_symlinks=follow_symlinks)]
-    assert count_images(root) == len(found)
+    assert count_images(root) == (len(found), len(found))
     return found
 
 
@@ -61,7 +61,7 @@ def test_an_empty_folder_has_no_images(folder: Path) -> None:
 
 def test_only_my_images_are_counted(folder: Path) -> None:
     put(folder, "a.png", "b.png", "c.png")
-    assert count_images(folder, lambda name: name > "a.png") == 2
+    assert count_images(folder, lambda name: name > "a.png")[1] == 2
 
 
 def test_names_that_are_no_utf_8_are_found_and_can_be_opened(folder: Path) -> None:

@@ -5,7 +5,10 @@ from dataclasses import replace
 
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, RequestFormat
 
-PARTS = [b'{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}', b'{"type":"text","text":"What?"}']
+PARTS = [
+    (b'{"type":"image_url","image_url":{"url":"data:image/png;base64,', b"AAAA", b'"}}'),
+    (b'{"type":"text","text":"What?"}',),
+]
 
 
 def test_a_body_is_what_the_server_is_to_read() -> None:

@@ -49,7 +49,7 @@ def within_time(body: Callable[[], Awaitable[None]]) -> None:
 def test_a_signal_before_there_is_a_loop_raises_stopped_and_says_which(number: signal.Signals) -> None:
     before = handlers()
     with (
-        pytest.raises(Stopped, match=f"{number.name}: stopped before anything was asked") as raised,
+        pytest.raises(Stopped, match=f"{number.name}: stopped; the same command goes on") as raised,
         stopping_on_signals(),
     ):
         send(number)

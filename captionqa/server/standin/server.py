@@ -172,7 +172,14 @@ class StandInServer:
             if not failures:
                 await self._stop.wait()
         finally:
+            server = runner.server
             await runner.cleanup()
+            # A connection that was accepted in that moment would stay open, with nobody behind it: aiohttp has closed
+            # only those it knew of.
+            await asyncio.sleep(0.05)  # for the loop to hand them over …
+            if server is not None:
+                await server.shutdown(0.001)
+            await asyncio.sleep(0.05)  # … and to close what was aborted
 
 
 @contextlib.contextmanager
