@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.throughput import draw_photos, sink
 
 QUESTIONS_PER_IMAGE = 8
-SIZES = (3_000, 24_000)
+SIZES = (3_000, 24_000, 48_000)
 
 
 def measure(sizes: tuple[int, ...] = SIZES) -> str:
