@@ -27,7 +27,7 @@ def measure(sizes: tuple[int, ...] = SIZES) -> str:
         with tempfile.TemporaryDirectory() as name, sink() as url:
             folder = Path(name)
             write_questions(folder, size)
-            megabytes = _run(folder, url)
+            _, megabytes = run_qa(folder, url)
         first = first or megabytes
         lines.append(f"| {size} | {size // QUESTIONS_PER_IMAGE} | {megabytes:.0f} | {megabytes / first:.2f} × |")
     return "\n".join(lines)
@@ -53,15 +53,17 @@ def write_questions(folder: Path, count: int) -> None:
     ).to_parquet(folder / "questions.parquet", row_group_size=2_000)
 
 
-def _run(folder: Path, url: str) -> float:
-    """Peak resident memory, in megabytes, of a whole run; its children are measured by the system's own accounting."""
+def run_qa(folder: Path, url: str) -> tuple[float, float]:
+    """Seconds and peak resident megabytes of a whole `captionqa qa`, by the system's accounting of a finished child."""
     code = (
-        "import resource,subprocess,sys;"
+        "import resource,subprocess,sys,time;"
+        "t=time.perf_counter();"
         "r=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL,stderr=subprocess.DEVNULL);"
         "assert r.returncode==0,r.returncode;"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1000)"
+        "print(time.perf_counter()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1000)"
     )
     command = [sys.executable, "-m", "captionqa", "qa", "--question-path", str(folder / "questions.parquet")]
     command += ["--dataset-path", str(folder), "--output-dir", str(folder / "output"), "--server-url", url]
     shown = subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True, text=True).stdout
-    return float(shown)
+    seconds, megabytes = map(float, shown.split())
+    return seconds, megabytes

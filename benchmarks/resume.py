@@ -4,13 +4,11 @@ exports written. Against the journal's bare JSON parse, in one run."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.memory import write_questions
+from benchmarks.memory import run_qa, write_questions
 from benchmarks.throughput import sink
 
 ANSWERED = 200_000
@@ -29,7 +27,7 @@ def measure(answered: int = ANSWERED) -> str:
             for line in file:
                 json.loads(line)
         parse_s = time.perf_counter() - started
-        resume_s, megabytes = _run(folder, url)
+        resume_s, megabytes = run_qa(folder, url)
     return "\n".join(
         (
             f"{answered} answers done, journal of {size_mb:.0f} MB",
@@ -70,18 +68,3 @@ def _multiply_run(folder: Path) -> None:
                     "facts": item.facts,
                 }
             )
-
-
-def _run(folder: Path, url: str) -> tuple[float, float]:
-    code = (
-        "import resource,subprocess,sys,time;"
-        "t=time.perf_counter();"
-        "r=subprocess.run(sys.argv[1:],stdout=subprocess.DEVNULL,stderr=subprocess.DEVNULL);"
-        "assert r.returncode==0,r.returncode;"
-        "print(time.perf_counter()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1000)"
-    )
-    command = [sys.executable, "-m", "captionqa", "qa", "--question-path", str(folder / "questions.parquet")]
-    command += ["--dataset-path", str(folder), "--output-dir", str(folder / "output"), "--server-url", url]
-    shown = subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True, text=True).stdout
-    seconds, megabytes = map(float, shown.split())
-    return seconds, megabytes

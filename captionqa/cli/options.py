@@ -15,6 +15,10 @@ import click
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
+CONFIGURED = ("caption", "qa")
+"""Commands that take a config file."""
+
+
 def read_concurrency(_: click.Context, __: click.Parameter, value: str) -> int | None:
     """``auto`` becomes None. Raises: click.BadParameter for what is neither that nor a number from 1 on."""
     if value == "auto":
@@ -44,7 +48,7 @@ def read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Pa
         raise click.BadParameter(f"{path}: {error}") from error
     shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
-    everywhere = {command.name: _config_names(command) for command in _configured_commands()}
+    everywhere = {command.name: _config_names(command) for command in _configured_commands(ctx)}
     if unknown := sorted(tables.keys() - everywhere.keys()):
         listed = ", ".join(f"[{name}]" for name in everywhere)
         raise click.BadParameter(f"{path}: unknown table [{unknown[0]}]. Known: {listed}")
@@ -72,11 +76,13 @@ def _config_names(command: click.Command) -> dict[str, click.Option]:
     return {option.opts[0].removeprefix("--"): option for option in options if option.name != "config"}
 
 
-def _configured_commands() -> tuple[click.Command, ...]:
-    from captionqa.cli.caption import caption
-    from captionqa.cli.qa import qa
-
-    return caption, qa
+def _configured_commands(ctx: click.Context) -> list[click.Command]:
+    """The commands that a config file may speak of; asked of the group, which knows how to find them."""
+    root = ctx.find_root().command
+    if not isinstance(root, click.Group):
+        return [ctx.command]
+    found = (root.get_command(ctx, name) for name in CONFIGURED)
+    return [command for command in found if command is not None]
 
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)

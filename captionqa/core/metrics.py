@@ -109,7 +109,7 @@ class MetricsFold:
         self.methods[grading.method] += 1
         return result_row(record, grading)
 
-    def metrics(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """The counts and accuracies of ``qa_metrics.json``; accuracies are fractions from 0 to 1, None over nothing."""
         overall = self.overall
         assert self.n == overall.total + overall.failed == overall.total + sum(self.failed.values())

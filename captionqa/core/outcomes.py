@@ -6,7 +6,7 @@ In: a server's completion or a failure. Out: frozen records, as dictionaries rea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -61,3 +61,11 @@ class Outcome:
             fields["latency_s"] = round(self.latency_s, 4)
         fields["attempts"] = self.attempts
         return fields
+
+
+def without_empty(outcome: Outcome) -> Outcome:
+    """The outcome, but an answer without any text is a failure: an empty caption is none."""
+    if not outcome.answered or (outcome.output or "").strip():
+        return outcome
+    detail = "max_tokens was spent before any text came (on reasoning?): raise --max-tokens"
+    return replace(outcome, kind=OutcomeKind.FAILED, output=None, reason="empty", detail=detail)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from captionqa.core.keys import facts_key
-from captionqa.core.outcomes import Outcome, OutcomeKind
+from captionqa.core.outcomes import Outcome, OutcomeKind, without_empty
 from captionqa.run.client import Client
 from captionqa.run.feed import Feed, Prepared
 from captionqa.run.journal import Record
@@ -34,12 +34,14 @@ class Runner:
         store: RunStore,
         *,
         senders: int,
+        takes_empty: bool,
         on_outcome: OnOutcome,
     ) -> None:
         self._feed = feed
         self._client = client
         self._store = store
         self._senders = senders
+        self._takes_empty = takes_empty
         self._on_outcome = on_outcome
         self._active = senders
         self._finished = asyncio.Event()
@@ -75,7 +77,7 @@ class Runner:
                 self._refresh(prepared, prepared.item.recorded)
             elif outcome is None:
                 outcome = await self._client.ask(prepared.body)
-                self._save(prepared, outcome)
+                self._save(prepared, outcome if self._takes_empty else without_empty(outcome))
             else:
                 self._save(prepared, outcome)
                 await asyncio.sleep(0)  # nothing was awaited: let the others and the signals have their turn

@@ -228,7 +228,7 @@ async def _send(
         max_bytes=MAX_BYTES_IN_FLIGHT,
     )
     with feed:
-        runner = Runner(feed, Client(pool), store, senders=senders, on_outcome=on_outcome)
+        runner = Runner(feed, Client(pool), store, senders=senders, takes_empty=task.takes_empty, on_outcome=on_outcome)
         with signals.calling(stop, runner.stop_now):
             await runner.run()
     progress.finish(walk.passed)

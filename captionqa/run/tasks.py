@@ -55,6 +55,8 @@ class Task(Protocol):
     asking: Asking
     image_cache_bytes: int
     """How much of prepared images to keep for other items about the same image."""
+    takes_empty: bool
+    """Whether an empty text (all of max_tokens spent on reasoning) is an answer: graded as truncated, or no caption."""
 
     def check(self, mine: Mine) -> tuple[int, int]:
         """Look at the whole data set once, before anything is sent. Returns the number of items, and of those that are
@@ -79,6 +81,7 @@ class CaptionTask:
     follow_symlinks: bool = False
     image_cache_bytes: int = field(default=0, init=False)
     """Every image is used once."""
+    takes_empty: bool = field(default=False, init=False)
 
     def check(self, mine: Mine) -> tuple[int, int]:
         count, own = count_images(self.dataset, mine)
@@ -113,6 +116,7 @@ class QuestionTask:
     skip_invalid: bool = False
     follow_symlinks: bool = False
     image_cache_bytes: int = field(default=64 << 20, init=False)
+    takes_empty: bool = field(default=True, init=False)
     found: SetCheck | None = field(default=None, init=False)
 
     def check(self, mine: Mine) -> tuple[int, int]:
@@ -178,48 +182,27 @@ def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex
 
     Raises: SaveFailed.
     """
-    export = _export_captions if identity["task"] == "caption" else _export_answers
-    return export(identity, paths, index)
-
-
-def _export_captions(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:
-    fold = CaptionFold()
-    with json_object(paths.export(".json")) as captions, json_object(paths.export("_failed.json")) as failed:
+    fold: CaptionFold | MetricsFold
+    if identity["task"] == "caption":
+        fold, answers, summary_name = CaptionFold(), ".json", "_summary.json"
+    else:
+        fold, answers, summary_name = MetricsFold(), "_results.json", "_metrics.json"
+    with json_object(paths.export(answers)) as answered, json_object(paths.export("_failed.json")) as failed:
         for record in index.records():
-            caption = fold.add(record)
-            if caption is None:
+            entry = fold.add(record)
+            if entry is None:
                 _add_failure(failed, record)
             else:
-                captions.add(record["id"], caption)
+                answered.add(record["id"], entry)
     summary = {
         "model": identity["model"],
         "prompt_style": identity["prompt"]["style"],
         **fold.summary(),
         **_session_facts(index, fold.n),
-        "dataset_path": identity["data"]["dataset_path"],
+        **identity["data"],
     }
-    write_json(paths.export("_summary.json"), summary)
+    write_json(paths.export(summary_name), summary)
     return summary
-
-
-def _export_answers(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:
-    fold = MetricsFold()
-    with json_object(paths.export("_results.json")) as results, json_object(paths.export("_failed.json")) as failed:
-        for record in index.records():
-            row = fold.add(record)
-            if row is None:
-                _add_failure(failed, record)
-            else:
-                results.add(record["id"], row)
-    metrics = {
-        "model": identity["model"],
-        **fold.metrics(),
-        **_session_facts(index, fold.n),
-        "question_path": identity["data"]["question_path"],
-        "dataset_path": identity["data"]["dataset_path"],
-    }
-    write_json(paths.export("_metrics.json"), metrics)
-    return metrics
 
 
 def _add_failure(failed: JsonObject, record: Record) -> None:

@@ -29,7 +29,7 @@ def folded(*records: dict[str, Any]) -> dict[str, Any]:
     fold = MetricsFold()
     for each in records:
         fold.add(each)
-    return fold.metrics()
+    return fold.summary()
 
 
 def test_a_result_row_has_everything_a_reviewer_needs() -> None:
@@ -68,7 +68,7 @@ def test_a_failed_question_is_beside_the_total_and_has_no_row() -> None:
     fold = MetricsFold()
     assert fold.add(record("failed", reason="timeout")) is None
     fold.add(record())
-    metrics = fold.metrics()
+    metrics = fold.summary()
     assert (metrics["n"], metrics["total_questions"], metrics["correct_answers"], metrics["failed"]) == (2, 1, 1, 1)
     assert metrics["overall_accuracy"] == 1.0
     assert metrics["failed_by_kind"] == {"failed": 1}
@@ -119,7 +119,7 @@ records = st.builds(
 def test_every_question_is_counted_exactly_once(given_records: list[dict[str, Any]]) -> None:
     fold = MetricsFold()
     rows = [row for each in given_records if (row := fold.add(each)) is not None]
-    metrics = fold.metrics()
+    metrics = fold.summary()
     verdicts = ("wrong", "unparsed", "truncated")
     assert metrics["n"] == len(given_records)
     assert metrics["total_questions"] == len(rows) == metrics["correct_answers"] + sum(metrics[v] for v in verdicts)

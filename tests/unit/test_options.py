@@ -20,9 +20,10 @@ def parsed(command: click.Command, *arguments: str, env: dict[str, str] | None =
 
 def invoke(command: click.Command, *arguments: str, env: dict[str, str] | None) -> tuple[Result, dict[str, Any]]:
     values: dict[str, Any] = {}
-    listening = click.Command(command.name, params=command.params, callback=values.update)
+    listening = [click.Command(each.name, params=each.params, callback=values.update) for each in (caption, qa)]
     required = ["--dataset-path", "d"] + (["--question-path", "q"] if command is qa else [])
-    return CliRunner(env=env).invoke(listening, [*required, *arguments]), values
+    group = click.Group("captionqa", listening)
+    return CliRunner(env=env).invoke(group, [str(command.name), *required, *arguments]), values
 
 
 def config(folder: Path, text: str) -> list[str]:

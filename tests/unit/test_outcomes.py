@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from captionqa.core.outcomes import Outcome, OutcomeKind
+from captionqa.core.outcomes import Outcome, OutcomeKind, without_empty
 
 
 def test_an_answer_as_the_journal_keeps_it() -> None:
@@ -47,3 +47,12 @@ def test_no_field_is_forgotten() -> None:
 @pytest.mark.parametrize("kind", OutcomeKind)
 def test_only_an_answer_is_answered(kind: OutcomeKind) -> None:
     assert Outcome(kind).answered == (kind.value == "answered")
+
+
+def test_an_answer_without_text_is_no_caption() -> None:
+    spent = Outcome(OutcomeKind.ANSWERED, output=" \n", reasoning="hm", finish_reason="length", attempts=1)
+    failed = without_empty(spent)
+    assert (failed.kind, failed.output, failed.reason, failed.attempts) == (OutcomeKind.FAILED, None, "empty", 1)
+    assert "--max-tokens" in (failed.detail or "")
+    for other in (Outcome(OutcomeKind.ANSWERED, output="A dog."), Outcome(OutcomeKind.REJECTED, reason="http_400")):
+        assert without_empty(other) is other

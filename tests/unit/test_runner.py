@@ -72,7 +72,7 @@ def run(
         feed = Feed(iter(source), request_format, images, threads=2, max_ready=16, max_bytes=1 << 20)
         async with asyncio.timeout(10):
             with feed:
-                runner = Runner(feed, client, store, senders=senders, on_outcome=lambda _: None)
+                runner = Runner(feed, client, store, senders=senders, takes_empty=True, on_outcome=lambda _: None)
                 running = asyncio.create_task(runner.run())
                 if meanwhile is not None:
                     await meanwhile(runner)

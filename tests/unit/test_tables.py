@@ -35,7 +35,7 @@ def test_the_metrics_of_a_run() -> None:
     fold.add(record("answered", "Let us see", "arithmetic", "length"))
     fold.add(record("answered", "Let us see", "arithmetic"))
     fold.add(record("bad_image", "", "charts"))
-    assert metrics_table(fold.metrics()).splitlines() == [
+    assert metrics_table(fold.summary()).splitlines() == [
         "category    total  correct  accuracy  wrong  unparsed  truncated  failed",
         "──────────  ─────  ───────  ────────  ─────  ────────  ─────────  ──────",
         "arithmetic      2        0     0.000      0         1          1       0",
