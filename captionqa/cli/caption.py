@@ -10,7 +10,7 @@ import click
 from captionqa.cli.options import option, shared_options
 from captionqa.run.signals import stopping_on_signals
 
-HELP = """Caption every image below a folder (jpg, jpeg, png, webp, bmp, gif, tif, tiff; sub-folders too).
+HELP = """Caption every image below a folder (jpg, jpeg, png, webp, bmp, gif, tif, tiff; also in sub-folders).
 
 Captions are saved as they come; after an interruption the same command goes on. The result is
 OUTPUT/captions/MODEL/MODEL_STYLE.json: {"path/of/image.jpg": "caption"}.

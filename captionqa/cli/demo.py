@@ -37,10 +37,13 @@ STYLES = ("SIMPLE", "SHORT", "LONG")
 def demo(folder: Path, images: int) -> int:
     from captionqa.cli.running import print_summary
     from captionqa.data.drawn import draw_dataset
-    from captionqa.errors import ExitCode
+    from captionqa.errors import ExitCode, UsageError
     from captionqa.server.standin import StandInConfig, StandInServer
 
-    drawn = draw_dataset(folder / "data", images=images)
+    try:
+        drawn = draw_dataset(folder / "data", images=images)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}). Choose another --folder.") from error
     click.echo(f"drew {drawn.image_count} images and {drawn.question_count} questions in {folder / 'data'}")
     with StandInServer(StandInConfig()) as server:
         click.echo(f"stand-in server (reads pixels, is no model) at {server.url}\n")

@@ -6,7 +6,7 @@ Order of precedence: the command line, the environment (``CAPTIONQA_<NAME>``), t
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +83,13 @@ def _configured_commands(ctx: click.Context) -> list[click.Command]:
         return [ctx.command]
     found = (root.get_command(ctx, name) for name in CONFIGURED)
     return [command for command in found if command is not None]
+
+
+def unknown_variables(ctx: click.Context, environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like options of captionqa and are none: a mistyped one must not pass unnoticed."""
+    options = (parameter for command in _configured_commands(ctx) for parameter in command.params)
+    known = {str(option.envvar) for option in options} | {"CAPTIONQA_API_KEY"}
+    return sorted(name for name in environment if name.startswith("CAPTIONQA_") and name not in known)
 
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)

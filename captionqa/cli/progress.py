@@ -58,18 +58,26 @@ class TerminalProgress:
     def outcome(self, outcome: Outcome, passed: int) -> None:
         self._rates.add(outcome, passed)
         if self._bar is not None:
-            self._bar.initial = passed  # items that had their answer before must not count for the rate
+            self._pass_over(self._bar, passed)
             self._bar.set_postfix_str(
                 f"failed {self._rates.failed}, {self._rates.tokens_per_s:.0f} tok/s", refresh=False
             )
-            self._bar.update(passed + self._rates.done - self._bar.n)
+            self._bar.update(1)
 
     def finish(self, passed: int) -> None:
         if self._bar is not None:
-            self._bar.initial = passed
-            self._bar.update(passed + self._rates.done - self._bar.n)
+            self._pass_over(self._bar, passed)
+            self._bar.refresh()
             self._bar.close()
             self._bar = None
+
+    @staticmethod
+    def _pass_over(bar: tqdm[Never], passed: int) -> None:
+        """Items that had their answer before move the bar, but must not count for the rate and the time left."""
+        more = passed - bar.initial
+        bar.initial += more
+        bar.n += more
+        bar.last_print_n += more
 
 
 class LogProgress:
@@ -98,7 +106,7 @@ class LogProgress:
         if self._ticker is not None:
             self._ticker.join()
         self._rates.passed = passed
-        self.say(progress_line(self._rates))
+        self.say(progress_line(self._rates) if self._rates.done else f"nothing left to ask: {passed} had their answer")
 
     def _tick(self) -> None:
         while not self._finished.wait(self._every_s):

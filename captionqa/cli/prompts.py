@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 
 import click
 
@@ -34,4 +35,4 @@ def prompts(style: str | None) -> None:
         click.echo(f"{title}:")
         for name, path in styles.items():
             first_line = load_style(name, styles).template.strip().splitlines()[0]
-            click.echo(f"  {name:<10} {first_line[:80]}\n             {path}")
+            click.echo(f"  {name:<10} {shorten(first_line, 90, placeholder=' …')}\n             {path}")

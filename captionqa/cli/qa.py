@@ -46,7 +46,7 @@ def qa(question_path: Path, dataset_path: Path, prompt_style: str, skip_invalid:
         from captionqa.data.prompt_files import load_style, question_styles
         from captionqa.run.tasks import QuestionTask
 
-        style = load_style(prompt_style, question_styles(Path.cwd()))
+        style = load_style(prompt_style.removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
         how = asking(options, style, QUESTION_SAMPLING)
         task = QuestionTask(question_path, dataset_path, how, skip_invalid, options["follow_symlinks"])
         return int(run_task(task, options))

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from captionqa.cli.options import unknown_variables
 from captionqa.cli.progress import progress
 from captionqa.cli.servers import choose_key, choose_servers
 from captionqa.core.items import Item
@@ -124,7 +125,10 @@ def run_task(task: Task, options: Options) -> ExitCode:
         return _dry_run(task, options)
     chosen = plan(options, server_needed=True)
     watcher = progress()
-    watcher.say(f"server: {', '.join(chosen.settings.server_urls)} (from {chosen.server_source})")
+    for variable in unknown_variables(click.get_current_context(), os.environ):
+        watcher.say(f"{variable} is set, but no option has that name: it is ignored")
+    key = f"key from {chosen.key_source}" if chosen.settings.api_key else "no key"
+    watcher.say(f"server: {', '.join(chosen.settings.server_urls)} (from {chosen.server_source}; {key})")
     if not chosen.settings.shard.alone:
         shard = chosen.settings.shard
         watcher.say(f"shard {shard.index} of {shard.count} (from {chosen.shard_source})")
@@ -141,7 +145,7 @@ def print_report(report: Report, *, as_json: bool) -> None:
     click.echo("")
     if report.summary is not None:
         print_summary(report.identity, report.summary)
-        for path in sorted(report.paths.folder.glob(f"{report.paths.stem}*.json")):
+        for path in (*sorted(report.paths.folder.glob(f"{report.paths.stem}*.json")), *report.paths.journals()):
             click.echo(f"  {path}")
     else:
         counts = ", ".join(f"{count} {kind}" for kind, count in report.counts.items()) or "nothing left to ask"
@@ -150,9 +154,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
     if report.exit_code is ExitCode.STOPPED:
         click.echo(f"stopped by {report.stopped_by}; the same command goes on where this stopped")
     elif report.exit_code is ExitCode.INCOMPLETE:
-        click.echo(
-            f"some items have no answer (listed in {report.paths.stem}_failed.json); the same command tries again"
-        )
+        listed = report.paths.export("_failed.json") if report.summary is not None else "the journal"
+        click.echo(f"the next start asks again what has no answer (not with --no-retry-failed); listed in {listed}")
 
 
 def print_summary(identity: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
@@ -186,7 +189,7 @@ def _dry_run(task: Task, options: Options) -> ExitCode:
         "limit": settings.limit,
         "shard": f"{settings.shard.index} of {settings.shard.count} (from {chosen.shard_source})",
         "server": f"{', '.join(settings.server_urls) or 'none'} (from {chosen.server_source})",
-        "api_key": f"from {chosen.key_source}",
+        "api_key": f"from {chosen.key_source}" if settings.api_key else "none",
         "output": str(paths.export(".*")),
         "identity": task.identity(model),
         **task.notes(),

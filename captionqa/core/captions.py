@@ -5,12 +5,11 @@ In: the last record of every image. Out: the caption or the failure of each, and
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from captionqa.core.outcomes import OutcomeKind
+from captionqa.core.outcomes import Failures, OutcomeKind
 
 
 @dataclass(slots=True)
@@ -21,8 +20,7 @@ class CaptionFold:
     captioned: int = 0
     truncated: int = 0
     """Captions that ended at max_tokens; they are among ``captioned``."""
-    failed: Counter[str] = field(default_factory=Counter)
-    """Images without a caption, by outcome."""
+    failures: Failures = field(default_factory=Failures)
     characters: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -35,7 +33,7 @@ class CaptionFold:
         self.completion_tokens += usage.get("completion_tokens", 0)
         caption: str | None = record.get("output")
         if record["outcome"] != OutcomeKind.ANSWERED or caption is None:
-            self.failed[record["outcome"]] += 1
+            self.failures.add(record)
             return None
         self.captioned += 1
         self.truncated += record.get("finish_reason") == "length"
@@ -43,14 +41,12 @@ class CaptionFold:
         return caption
 
     def summary(self) -> dict[str, Any]:
-        failed = sum(self.failed.values())
-        assert self.n == self.captioned + failed, "every image has one outcome"
+        assert self.n == self.captioned + self.failures.total, "every image has one outcome"
         return {
             "n": self.n,
             "captioned": self.captioned,
             "truncated": self.truncated,
-            "failed": failed,
-            "failed_by_kind": {kind.value: self.failed[kind] for kind in OutcomeKind if self.failed[kind]},
+            **self.failures.fields(),
             "mean_caption_characters": round(self.characters / self.captioned, 1) if self.captioned else None,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,

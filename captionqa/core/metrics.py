@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from captionqa.core.grading import GRADER_VERSION, Grade, Verdict, grade
-from captionqa.core.outcomes import OutcomeKind
+from captionqa.core.outcomes import Failures, OutcomeKind
 
 
 def grade_record(record: Mapping[str, Any]) -> Grade | None:
@@ -86,7 +86,7 @@ class MetricsFold:
     n: int = 0
     overall: _Tally = field(default_factory=_Tally)
     categories: dict[str, _Tally] = field(default_factory=dict)
-    failed: Counter[str] = field(default_factory=Counter)
+    failures: Failures = field(default_factory=Failures)
     methods: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -100,7 +100,7 @@ class MetricsFold:
         category = self.categories.setdefault(record["facts"]["category"], _Tally())
         grading = grade_record(record)
         if grading is None:
-            self.failed[record["outcome"]] += 1
+            self.failures.add(record)
             self.overall.failed += 1
             category.failed += 1
             return None
@@ -112,7 +112,7 @@ class MetricsFold:
     def summary(self) -> dict[str, Any]:
         """The counts and accuracies of ``qa_metrics.json``; accuracies are fractions from 0 to 1, None over nothing."""
         overall = self.overall
-        assert self.n == overall.total + overall.failed == overall.total + sum(self.failed.values())
+        assert self.n == overall.total + overall.failed == overall.total + self.failures.total
         assert overall.total == sum(tally.total for tally in self.categories.values())
         means = [tally.accuracy for tally in self.categories.values() if tally.accuracy is not None]
         return {
@@ -124,8 +124,7 @@ class MetricsFold:
             "wrong": overall.verdicts[Verdict.WRONG],
             "unparsed": overall.verdicts[Verdict.UNPARSED],
             "truncated": overall.verdicts[Verdict.TRUNCATED],
-            "failed": overall.failed,
-            "failed_by_kind": {kind.value: self.failed[kind] for kind in OutcomeKind if self.failed[kind]},
+            **self.failures.fields(),
             "category_metrics": {name: self.categories[name].fields() for name in sorted(self.categories)},
             "methods": dict(self.methods.most_common()),
             "prompt_tokens": self.prompt_tokens,

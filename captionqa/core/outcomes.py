@@ -5,6 +5,7 @@ In: a server's completion or a failure. Out: frozen records, as dictionaries rea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -69,3 +70,29 @@ def without_empty(outcome: Outcome) -> Outcome:
         return outcome
     detail = "max_tokens was spent before any text came (on reasoning?): raise --max-tokens"
     return replace(outcome, kind=OutcomeKind.FAILED, output=None, reason="empty", detail=detail)
+
+
+@dataclass(slots=True)
+class Failures:
+    """Items without an answer: how many of each kind and reason, with the first one's detail as an example."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        kind, reason = record["outcome"], record.get("reason")
+        self.kinds[kind] += 1
+        name = f"{kind}: {reason}" if reason else kind
+        example = {"count": 0, "example_id": record["id"], "example": record.get("detail")}
+        self.reasons.setdefault(name, example)["count"] += 1
+
+    @property
+    def total(self) -> int:
+        return self.kinds.total()
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "failed": self.total,
+            "failed_by_kind": {kind.value: self.kinds[kind] for kind in OutcomeKind if self.kinds[kind]},
+            "failed_by_reason": dict(sorted(self.reasons.items(), key=lambda reason: -reason[1]["count"])),
+        }

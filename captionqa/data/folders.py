@@ -1,6 +1,7 @@
 """Image folders: a folder in, its images out, one at a time and always in the same order.
 
-Names are paths relative to the folder with «/», so equal basenames in two sub-folders stay apart. Nothing is opened.
+Names are paths relative to the folder with «/», so equal basenames in two sub-folders stay apart. Names that begin with
+a dot (thumbnail folders, the «._» files of macOS) are not looked at. Nothing is opened.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def iter_images(root: Path, *, follow_symlinks: bool = False) -> Iterator[ImageS
             yield ImageSource(
                 name,
                 problem=ImageProblem.OUTSIDE_DATASET,
-                detail=f"{name}: a link out of the data set's folder. If that is meant, say --follow-symlinks.",
+                detail="a link out of the data set's folder. If that is meant, say --follow-symlinks",
             )
 
 
@@ -71,7 +72,8 @@ def _walk(folder: str, prefix: str, real_root: str, ancestors: tuple[str, ...], 
 def _listed(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            seen = (entry for entry in entries if not entry.name.startswith("."))
+            return sorted(seen, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"folder {folder}: cannot be listed ({error.strerror}). Check its permissions.") from error
 

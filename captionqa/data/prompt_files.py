@@ -32,7 +32,7 @@ def question_styles(working_folder: Path) -> dict[str, Path]:
     return _styles(working_folder, "qa")
 
 
-def load_style(style: str, known: dict[str, Path]) -> PromptStyle:
+def load_style(style: str, known: dict[str, Path], folder: str = "prompts") -> PromptStyle:
     """The style named ``style`` (in any case), or the template file that ``style`` is a path of.
 
     Raises: UsageError listing the known styles.
@@ -46,7 +46,7 @@ def load_style(style: str, known: dict[str, Path]) -> PromptStyle:
         return PromptStyle(path.name.removesuffix(SUFFIX).removesuffix(".j2"), path, _read(path))
     raise UsageError(
         f"unknown prompt style {style!r}. Known: {', '.join(sorted(known))}. "
-        f"To add one, write prompts/{Path(style).stem or 'mine'}{SUFFIX} here, or give the path of a template file."
+        f"To add one, write {folder}/{Path(style).stem or 'mine'}{SUFFIX} here, or give the path of a template file."
     )
 
 

@@ -176,7 +176,7 @@ def _source(cell: ImageCell, qid: str, position: int, dataset: Path, follow_syml
     name = cell.path or f"{qid}#{position}"
     if cell.problem is not None:
         return ImageSource(
-            name, problem=ImageProblem.BAD_VALUE, detail=f"question {qid}, image {position}: {cell.problem}"
+            name, problem=ImageProblem.BAD_VALUE, detail=f"image {position} of question {qid}: {cell.problem}"
         )
     if cell.data is not None:
         return ImageSource(name, data=cell.data, version=sha256(cell.data).hexdigest()[:16])

@@ -34,8 +34,10 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     """What is not in the table: items without an answer, rows left out, items not reached yet."""
     lines = []
     if summary["failed"]:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in summary["failed_by_kind"].items())
-        lines.append(f"no answer: {summary['failed']} ({kinds})")
+        lines.append(f"no answer: {summary['failed']}")
+    for reason, failures in summary["failed_by_reason"].items():
+        example = f", for example {failures['example_id']}: {failures['example']}" if failures["example"] else ""
+        lines.append(f"  {failures['count']} {reason}{example}")
     if summary.get("skipped_invalid"):
         lines.append(f"left out as invalid: {summary['skipped_invalid']}")
     if summary.get("pending"):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from captionqa.errors import JournalBusy, SaveFailed
 
+CLAIM_SUFFIX = ".claim"
 HEARTBEAT_S = 5.0
 STALE_S = 60.0
 POLL_S = 1.0
@@ -84,7 +85,7 @@ class Claim:
         Raises: JournalBusy when another live writer has it, SaveFailed when the folder cannot be written.
         """
         give_up = give_up or threading.Event()
-        path = journal.with_name(journal.name + ".claim")
+        path = journal.with_name(journal.name + CLAIM_SUFFIX)
         claim = cls(path, this_process())
         while not claim._create():
             stale = _wait_until_stale(path, claim.holder, say, stale_s, poll_s, give_up)

@@ -27,8 +27,9 @@ from captionqa.errors import JournalCorrupt, SaveFailed
 
 Record = dict[str, Any]
 
-_UNANSWERED, _ANSWERED, _REMOVED = 0, 1, 2
 _BLOCK_RECORDS = 1024
+_NEVER = -1.0
+_NO_FILE = 0xFFFF
 _READABLE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _ESCAPED = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
@@ -40,6 +41,8 @@ class Entry:
     key: str
     facts_key: str
     answered: bool
+    removed: bool
+    """It was not in the data set for a while; what it was answered is still in the journal."""
 
 
 class JournalIndex:
@@ -58,22 +61,30 @@ class JournalIndex:
         self._ordinals = array("Q")
         self._times = array("d")
         self._files = array("H")
-        self._states = array("b")
+        self._answered = bytearray()
+        self._removed_at = array("d")
         self._seen = bytearray()
+        self.latest = 0.0
+        """The greatest time of any record."""
         self._paths: list[Path] = []
         self.sessions: list[Record] = []
         """Session records in the order read, each with the name of its journal under ``journal``."""
 
     def __len__(self) -> int:
-        return sum(state != _REMOVED for state in self._states)
+        return sum(not self._is_removed(row) for row in range(len(self._times)))
 
     def find(self, item_id: str) -> Entry | None:
         """What the run knows of an item that is in the data set; the item counts as seen. Any thread may ask."""
         row = self._rows.get(id_digest(item_id))
-        if row is None or self._states[row] == _REMOVED:
+        if row is None:
             return None
         self._seen[row] = 1
-        return Entry(f"{self._keys[row]:016x}", f"{self._facts[row]:016x}", self._states[row] == _ANSWERED)
+        return Entry(
+            key=f"{self._keys[row]:016x}",
+            facts_key=f"{self._facts[row]:016x}",
+            answered=bool(self._answered[row]),
+            removed=self._is_removed(row),
+        )
 
     def read_file(self, path: Path) -> int:
         """Take in one journal. Returns the bytes of a torn last line (0: none); the writer heals it.
@@ -98,9 +109,13 @@ class JournalIndex:
 
     def records(self) -> Iterator[Record]:
         """The last record of every item, in the order of the data set as it was when each was asked."""
-        rows = [row for row in range(len(self._states)) if self._states[row] != _REMOVED]
+        rows = [row for row in range(len(self._times)) if not self._is_removed(row)]
         rows.sort(key=self._ordinals.__getitem__)
         yield from self._read(rows)
+
+    @property
+    def has_answers(self) -> bool:
+        return any(self._answered)
 
     def read(self, item_id: str) -> Record:
         """The last record of one item. Raises: KeyError."""
@@ -108,9 +123,7 @@ class JournalIndex:
 
     def unseen(self) -> Iterator[Record]:
         """Records of the items that nobody looked for or recorded since the journals were read."""
-        yield from self._read(
-            [row for row, seen in enumerate(self._seen) if not seen and self._states[row] != _REMOVED]
-        )
+        yield from self._read([row for row, seen in enumerate(self._seen) if not seen and not self._is_removed(row)])
 
     def _read(self, rows: Sequence[int]) -> Iterator[Record]:
         """The records of ``rows``, in that order. Read in blocks, each in the order of the disk, one file at a time:
@@ -142,38 +155,54 @@ class JournalIndex:
             ) from error
 
     def _take(self, record: Record, file: int, offset: int) -> int:
-        key = id_digest(record["id"])
-        removed = record.get("removed", False)
-        state = _REMOVED if removed else _ANSWERED if record["outcome"] == "answered" else _UNANSWERED
-        values = (
-            0 if removed else int(record["key"][:16], 16),
-            0 if removed else int(record["facts_key"], 16),
-            offset,
-            0 if removed else int(record["ordinal"]),
-            float(record["at"]),
-            file,
-            state,
-        )
-        row = self._rows.get(key)
-        if row is None:
-            row = len(self._states)
-            for column, value in zip(self._columns, values, strict=True):
-                column.append(value)
-            self._seen.append(0)
-            self._rows[key] = row  # last: other threads look items up while this one records
-        elif self._files[row] == file or self._beats(values, row):
+        """Returns the item's row. A removal only notes its time: should the item come back (its folder was not mounted
+        for a while), its last answer is still known."""
+        row = self._row(id_digest(record["id"]))
+        at = float(record["at"])
+        self.latest = max(self.latest, at)
+        if record.get("removed", False):
+            self._removed_at[row] = max(self._removed_at[row], at)
+        elif self._files[row] == file or at > self._times[row]:
+            # Between journals time alone decides, so that the order in which they are read does not matter.
+            values = (
+                int(record["key"][:16], 16),
+                int(record["facts_key"], 16),
+                offset,
+                int(record["ordinal"]),
+                at,
+                file,
+                record["outcome"] == "answered",
+            )
             for column, value in zip(self._columns, values, strict=True):
                 column[row] = value
         return row
 
-    def _beats(self, values: tuple[Any, ...], row: int) -> bool:
-        """Whether a record of one journal wins over the indexed one of another: by time alone, so that the order in
-        which journals are read does not matter."""
-        return bool(values[4] > self._times[row])
+    def _row(self, key: bytes) -> int:
+        row = self._rows.get(key)
+        if row is None:
+            row = len(self._times)
+            for column, value in zip(self._columns, (0, 0, 0, 0, _NEVER, _NO_FILE, False), strict=True):
+                column.append(value)
+            self._removed_at.append(_NEVER)
+            self._seen.append(0)
+            self._rows[key] = row  # last: other threads look items up while this one records
+        return row
+
+    def _is_removed(self, row: int) -> bool:
+        """Also true for an item of which only a removal has been read, and while its first record is being taken in."""
+        return self._removed_at[row] >= self._times[row]
 
     @property
-    def _columns(self) -> tuple[array[Any], ...]:
-        return (self._keys, self._facts, self._offsets, self._ordinals, self._times, self._files, self._states)
+    def _columns(self) -> tuple[Any, ...]:
+        return (
+            self._keys,
+            self._facts,
+            self._offsets,
+            self._ordinals,
+            self._times,
+            self._files,
+            self._answered,
+        )
 
 
 def _is_record(line: bytes) -> bool:

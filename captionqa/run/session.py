@@ -131,7 +131,7 @@ class _Walk:
                 continue
             self.answered_before += entry.answered
             self.failed_before += not entry.answered
-            if entry.facts_key != facts_key(item.facts):
+            if entry.removed or entry.facts_key != facts_key(item.facts):
                 yield replace(item, content=(), recorded=index.read(item.id))
         self.complete = True
 
@@ -139,130 +139,147 @@ class _Walk:
 def run_session(task: Task, settings: Settings, progress: Progress) -> Report:
     """Raises: InputError, IdentityMismatch, UsageError, ServerError, JournalError, Stopped. Whatever was answered by
     then is saved."""
-
-    def mine(item_id: str) -> bool:
-        return settings.shard.alone or shard_of(item_id, settings.shard.count) == settings.shard.index
-
-    items, own = task.check(mine)
-    return asyncio.run(_session(task, settings, progress, items, own, mine))
+    session = _Session(task, settings, progress)
+    session.all_items, session.own_items = task.check(session.mine)
+    return asyncio.run(session.run())
 
 
-async def _session(
-    task: Task, settings: Settings, progress: Progress, all_items: int, own_items: int, mine: Callable[[str], bool]
-) -> Report:
-    http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
-    connections = [ChatConnection(http, url, settings.api_key) for url in settings.server_urls]
-    per_server = settings.max_concurrency or CONCURRENCY_AUTO
-    pool = EndpointPool(connections, limit=per_server, server_wait_s=settings.server_wait_s, say=progress.say)
-    signals = LoopSignals()
-    try:
-        with signals.cancelling_this_task():
-            await pool.open(settings.model)
-            identity = task.identity(pool.model)
-            model_name = settings.model_name or pool.model.rstrip("/").rpartition("/")[2]
-            paths = task.paths(settings.output_dir, model_name, settings.run_name)
-            store = await _open_store(paths, identity, settings, progress)
-        with store:
-            store.append_session(_session_facts(task, settings, all_items))
-            walk = _Walk()
-            items = walk.pending(task.items(), store.index, mine, settings)
-            senders = settings.max_concurrency or CONCURRENCY_AUTO * len(connections)
-            try:
-                counts = await _send(items, task, walk, pool, store, senders, settings, progress, signals, own_items)
-            except ServerError:
-                if settings.shard.alone:
-                    export_run(identity, paths, store.index)
-                raise
-            if walk.complete and signals.received is None:
-                _record_removals(store, mine)
-            summary = export_run(identity, paths, store.index) if settings.shard.alone else None
-    finally:
-        signals.restore()
-        await pool.close()
-        await http.aclose()
-    unanswered = walk.failed_before + sum(count for kind, count in counts.items() if kind is not OutcomeKind.ANSWERED)
-    return Report(
-        exit_code=_exit_code(signals.received, unanswered),
-        paths=paths,
-        identity=identity,
-        items=own_items,
-        answered_before=walk.answered_before,
-        counts={kind.value: counts[kind] for kind in OutcomeKind if counts[kind]},
-        summary=summary,
-        stopped_by=signals.received,
-    )
+class _Session:
+    """One start of the program; its methods are the steps, in order."""
 
+    def __init__(self, task: Task, settings: Settings, progress: Progress) -> None:
+        self.task = task
+        self.settings = settings
+        self.progress = progress
+        self.all_items = 0
+        """In the data set."""
+        self.own_items = 0
+        """Of these, in this shard."""
+        self.walk = _Walk()
 
-async def _send(
-    items: Iterator[Item],
-    task: Task,
-    walk: _Walk,
-    pool: EndpointPool,
-    store: RunStore,
-    senders: int,
-    settings: Settings,
-    progress: Progress,
-    signals: LoopSignals,
-    total: int,
-) -> Counter[OutcomeKind]:
-    request_format = RequestFormat.of(pool.model, task.asking.system_prompt, task.asking.sampling)
+    def mine(self, item_id: str) -> bool:
+        shard = self.settings.shard
+        return shard.alone or shard_of(item_id, shard.count) == shard.index
 
-    def on_outcome(outcome: Outcome) -> None:
-        progress.outcome(outcome, walk.passed)
-
-    def stop() -> None:
-        progress.say(
-            f"{signals.received}: no new requests; waiting up to {settings.drain_s:.0f} s for those in flight "
-            "(again to stop at once)"
-        )
-        runner.stop(settings.drain_s)
-
-    progress.start(total)
-    threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
-    feed = Feed(
-        items,
-        request_format,
-        ImageCache(task.asking.policy, max_bytes=task.image_cache_bytes),
-        threads=threads,
-        max_ready=PULLED_TOGETHER * (threads + 1),  # every thread has room to work, and one batch lies ready
-        max_bytes=MAX_BYTES_IN_FLIGHT,
-    )
-    with feed:
-        runner = Runner(feed, Client(pool), store, senders=senders, takes_empty=task.takes_empty, on_outcome=on_outcome)
-        with signals.calling(stop, runner.stop_now):
-            await runner.run()
-    progress.finish(walk.passed)
-    return runner.counts
-
-
-async def _open_store(paths: RunPaths, identity: dict[str, Any], settings: Settings, progress: Progress) -> RunStore:
-    """Open the run's files in a thread: watching another writer's claim and reading a long journal take their time."""
-    give_up = threading.Event()
-
-    def open_it() -> RunStore:
-        return RunStore.open(
-            paths,
-            identity,
-            shard=settings.shard,
-            overwrite=settings.overwrite,
-            data_moved=settings.data_moved,
-            say=progress.say,
-            give_up=give_up,
+    async def run(self) -> Report:
+        settings = self.settings
+        http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
+        connections = [ChatConnection(http, url, settings.api_key) for url in settings.server_urls]
+        per_server = settings.max_concurrency or CONCURRENCY_AUTO
+        pool = EndpointPool(connections, limit=per_server, server_wait_s=settings.server_wait_s, say=self.progress.say)
+        signals = LoopSignals()
+        try:
+            with signals.cancelling_this_task():
+                await pool.open(settings.model)
+                identity = self.task.identity(pool.model)
+                model_name = settings.model_name or pool.model.rstrip("/").rpartition("/")[2]
+                paths = self.task.paths(settings.output_dir, model_name, settings.run_name)
+                store = await self._open_store(paths, identity)
+            with store:
+                store.append_session(_session_facts(self.task, settings, self.all_items))
+                try:
+                    counts = await self._send(pool, store, signals)
+                except ServerError:
+                    self._export(identity, store)
+                    raise
+                if self.walk.complete and signals.received is None:
+                    self._record_removals(store)
+                summary = self._export(identity, store)
+        finally:
+            signals.restore()
+            await pool.close()
+            await http.aclose()
+        now_failed = counts.total() - counts[OutcomeKind.ANSWERED]
+        unanswered = summary["failed"] if summary else self.walk.failed_before + now_failed
+        return Report(
+            exit_code=_exit_code(signals.received, unanswered),
+            paths=paths,
+            identity=identity,
+            items=self.own_items,
+            answered_before=self.walk.answered_before,
+            counts={kind.value: counts[kind] for kind in OutcomeKind if counts[kind]},
+            summary=summary,
+            stopped_by=signals.received,
         )
 
-    opening = asyncio.ensure_future(asyncio.to_thread(open_it))
-    try:
-        store = await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        give_up.set()
-        with contextlib.suppress(CaptionQAError):
-            (await opening).close()
-        raise
-    if store.healed_bytes:
-        progress.say(
-            f"healed the journal: its last line was torn ({store.healed_bytes} bytes), that item is asked again"
+    async def _open_store(self, paths: RunPaths, identity: dict[str, Any]) -> RunStore:
+        """Open the run's files in a thread: watching another writer's claim and reading a long journal take time."""
+        give_up = threading.Event()
+
+        def open_it() -> RunStore:
+            return RunStore.open(
+                paths,
+                identity,
+                shard=self.settings.shard,
+                overwrite=self.settings.overwrite,
+                data_moved=self.settings.data_moved,
+                say=self.progress.say,
+                give_up=give_up,
+            )
+
+        opening = asyncio.ensure_future(asyncio.to_thread(open_it))
+        try:
+            store = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            give_up.set()
+            with contextlib.suppress(CaptionQAError):
+                (await opening).close()
+            raise
+        if store.healed_bytes:
+            self.progress.say(
+                f"healed the journal: its last line was torn ({store.healed_bytes} bytes), that item is asked again"
+            )
+        return store
+
+    async def _send(self, pool: EndpointPool, store: RunStore, signals: LoopSignals) -> Counter[OutcomeKind]:
+        """Ask what has no answer yet. Returns the outcomes by kind."""
+        drain_s = self.settings.drain_s
+
+        def stop() -> None:
+            self.progress.say(
+                f"{signals.received}: no new requests; waiting up to {drain_s:.0f} s for those in flight "
+                "(again to stop at once)"
+            )
+            runner.stop(drain_s)
+
+        self.progress.start(min(self.own_items, self.settings.limit or self.own_items))
+        try:
+            with self._feed(pool.model, store) as feed:
+                runner = Runner(
+                    feed,
+                    Client(pool),
+                    store,
+                    senders=self.settings.max_concurrency or CONCURRENCY_AUTO * len(pool.endpoints),
+                    takes_empty=self.task.takes_empty,
+                    on_outcome=lambda outcome: self.progress.outcome(outcome, self.walk.passed),
+                )
+                with signals.calling(stop, runner.stop_now):
+                    await runner.run()
+        finally:
+            self.progress.finish(self.walk.passed)
+        return runner.counts
+
+    def _feed(self, model: str, store: RunStore) -> Feed:
+        asking = self.task.asking
+        threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
+        return Feed(
+            self.walk.pending(self.task.items(), store.index, self.mine, self.settings),
+            RequestFormat.of(model, asking.system_prompt, asking.sampling),
+            ImageCache(asking.policy, max_bytes=self.task.image_cache_bytes),
+            threads=threads,
+            max_ready=PULLED_TOGETHER * (threads + 1),  # every thread has room to work, and one batch lies ready
+            max_bytes=MAX_BYTES_IN_FLIGHT,
         )
-    return store
+
+    def _record_removals(self, store: RunStore) -> None:
+        """Items that were asked once and are no longer in the data set leave the exports."""
+        for record in store.index.unseen():
+            if self.mine(record["id"]):
+                store.append({"id": record["id"], "removed": True})
+
+    def _export(self, identity: dict[str, Any], store: RunStore) -> dict[str, Any] | None:
+        """None for one shard of several: `captionqa export` folds them all."""
+        return export_run(identity, store.paths, store.index) if self.settings.shard.alone else None
 
 
 def _session_facts(task: Task, settings: Settings, total: int) -> dict[str, Any]:
@@ -277,13 +294,6 @@ def _session_facts(task: Task, settings: Settings, total: int) -> dict[str, Any]
         "versions": versions(),
         **task.notes(),
     }
-
-
-def _record_removals(store: RunStore, mine: Callable[[str], bool]) -> None:
-    """Items that were asked once and are no longer in the data set leave the exports."""
-    for record in store.index.unseen():
-        if mine(record["id"]):
-            store.append({"id": record["id"], "removed": True})
 
 
 def _exit_code(stopped_by: str | None, unanswered: int) -> ExitCode:

@@ -25,7 +25,7 @@ from typing import Any
 from captionqa import __version__
 from captionqa.core.identity import DATA, identity_differences, identity_digest
 from captionqa.errors import IdentityMismatch, JournalCorrupt, SaveFailed, UsageError
-from captionqa.run.claim import Claim
+from captionqa.run.claim import CLAIM_SUFFIX, Claim
 from captionqa.run.exports import TEMPORARY_SUFFIX, write_json
 from captionqa.run.journal import JournalIndex, JournalWriter, Record
 
@@ -152,8 +152,15 @@ class RunStore:
                 "--overwrite with several shards would delete what other shards have just written. Give the new run a "
                 "--run-name, or delete the old one's files first."
             )
+        replaces = overwrite
         if not overwrite:
-            _refuse_other_identity(paths, identity, data_moved)
+            try:
+                _refuse_other_identity(paths, identity, data_moved)
+            except IdentityMismatch:
+                # A first start that failed has recorded no answer that another identity could put in doubt.
+                replaces = shard.alone and not read_journals(paths).has_answers
+                if not replaces:
+                    raise
         try:
             paths.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -162,7 +169,8 @@ class RunStore:
             ) from error
         claim = Claim.acquire(paths.journal(shard), say=say, give_up=give_up)
         try:
-            if overwrite:
+            _refuse_other_partition(paths, shard, say)
+            if replaces:
                 _set_aside(paths, paths.journal(shard), say)
             if shard.alone:
                 _remove_leftovers(paths)
@@ -188,7 +196,8 @@ class RunStore:
 
     def append(self, record: Record) -> None:
         """Save an outcome or a removal. Raises: SaveFailed."""
-        record["at"] = round(time.time(), 3)
+        # Never before what other nodes recorded: their clocks may be ahead, and the later record wins.
+        record["at"] = round(max(time.time(), self.index.latest + 0.001), 3)
         offset = self._writer.append(record)
         self.index.add(record, self._writer.path, offset)
 
@@ -205,6 +214,16 @@ class RunStore:
         """
         self._writer.sync()
         self._claim.heartbeat()
+
+
+def _refuse_other_partition(paths: RunPaths, shard: Shard, say: Say) -> None:
+    """Raises: JournalBusy while a client works on the same run in another number of shards: both would ask the same
+    items. A claim that is stale is no such client."""
+    own = {paths.journal(Shard(index, shard.count)).name for index in range(shard.count)}
+    for path in sorted(paths.folder.glob(f"{_escaped(paths.stem)}.journal*.jsonl{CLAIM_SUFFIX}")):
+        journal = path.with_name(path.name.removesuffix(CLAIM_SUFFIX))
+        if journal.name not in own:
+            Claim.acquire(journal, say=say).release()
 
 
 def _refuse_other_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bool) -> None:

@@ -23,7 +23,7 @@ from captionqa.core.vision import ImagePolicy
 from captionqa.data.folders import count_images, iter_images
 from captionqa.data.prompt_files import PromptStyle
 from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions
-from captionqa.errors import InputError
+from captionqa.errors import InputError, UsageError
 from captionqa.run.exports import JsonObject, json_object, write_json
 from captionqa.run.journal import JournalIndex, Record
 from captionqa.run.store import RunPaths
@@ -84,6 +84,7 @@ class CaptionTask:
     takes_empty: bool = field(default=False, init=False)
 
     def check(self, mine: Mine) -> tuple[int, int]:
+        _render(self.asking.style, n=1, image_name="an image's name")
         count, own = count_images(self.dataset, mine)
         if count == 0:
             raise InputError(f"{self.dataset}: no image there (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff).")
@@ -91,7 +92,7 @@ class CaptionTask:
 
     def items(self) -> Iterator[Item]:
         for ordinal, image in enumerate(iter_images(self.dataset, follow_symlinks=self.follow_symlinks)):
-            prompt = render_prompt(self.asking.style.template, n=1, image_name=image.name)
+            prompt = _render(self.asking.style, n=1, image_name=image.name)
             yield Item(image.name, ordinal, _key(image.name, (image, prompt)), (image, prompt), {})
 
     def identity(self, model: str) -> dict[str, Any]:
@@ -122,12 +123,13 @@ class QuestionTask:
     def check(self, mine: Mine) -> tuple[int, int]:
         if not self.dataset.is_dir():
             raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
+        _render(self.asking.style, question="?", choices=(), choices_in_question=False, letters=LETTERS)
         self.found = check_questions(self.question_path, skip_invalid=self.skip_invalid, mine=mine)
         return self.found.rows - self.found.invalid_count, self.found.mine
 
     def items(self) -> Iterator[Item]:
         for asked in iter_questions(self.question_path, self.dataset, follow_symlinks=self.follow_symlinks):
-            yield question_item(asked, self.asking.style.template)
+            yield question_item(asked, self.asking.style)
 
     def identity(self, model: str) -> dict[str, Any]:
         data = {
@@ -149,11 +151,11 @@ class QuestionTask:
         }
 
 
-def question_item(asked: SetQuestion, template: str) -> Item:
+def question_item(asked: SetQuestion, style: PromptStyle) -> Item:
     """The request for one question, with what its result row needs."""
     question = asked.question
-    text = render_prompt(
-        template,
+    text = _render(
+        style,
         question=question.text,
         choices=question.choices,
         choices_in_question=question.choices_in_text,
@@ -171,6 +173,14 @@ def question_item(asked: SetQuestion, template: str) -> Item:
         **({} if fitted else {"placeholders_fit": False}),
     }
     return Item(question.qid, asked.row, _key(question.qid, content), content, facts)
+
+
+def _render(style: PromptStyle, **values: object) -> str:
+    """Raises: UsageError naming the template's file."""
+    try:
+        return render_prompt(style.template, **values)
+    except UsageError as error:
+        raise UsageError(f"{style.path}: {error}") from error
 
 
 def _key(item_id: str, content: tuple[str | ImageSource, ...]) -> str:

@@ -13,7 +13,7 @@ records = st.one_of(
     st.fixed_dictionaries(
         {"outcome": st.just("answered"), "output": st.text(), "finish_reason": st.sampled_from(["stop", "length"])}
     ),
-    st.fixed_dictionaries({"outcome": unanswered, "reason": st.just("timeout")}),
+    st.fixed_dictionaries({"id": st.just("a.png"), "outcome": unanswered, "reason": st.just("timeout")}),
 )
 
 
@@ -22,15 +22,19 @@ def test_a_caption_is_given_back_and_a_failure_is_not_one() -> None:
     usage = {"prompt_tokens": 90, "completion_tokens": 4}
     assert fold.add({"outcome": "answered", "output": "A cat.", "finish_reason": "stop", "usage": usage}) == "A cat."
     assert fold.add({"outcome": "answered", "output": "A d", "finish_reason": "length", "usage": usage}) == "A d"
-    assert fold.add({"outcome": "bad_image", "reason": "truncated", "detail": "b.png: cut off"}) is None
-    assert fold.add({"outcome": "failed", "reason": "timeout"}) is None
-    assert fold.add({"outcome": "failed", "reason": "http_500"}) is None
+    assert fold.add({"id": "b.png", "outcome": "bad_image", "reason": "truncated", "detail": "b.png: cut off"}) is None
+    assert fold.add({"id": "c.png", "outcome": "failed", "reason": "timeout"}) is None
+    assert fold.add({"id": "d.png", "outcome": "failed", "reason": "timeout"}) is None
     assert fold.summary() == {
         "n": 5,
         "captioned": 2,
         "truncated": 1,
         "failed": 3,
         "failed_by_kind": {"bad_image": 1, "failed": 2},
+        "failed_by_reason": {
+            "failed: timeout": {"count": 2, "example_id": "c.png", "example": None},
+            "bad_image: truncated": {"count": 1, "example_id": "b.png", "example": "b.png: cut off"},
+        },
         "mean_caption_characters": 4.5,
         "prompt_tokens": 180,
         "completion_tokens": 8,
@@ -49,4 +53,5 @@ def test_the_counts_add_up(given_records: list[dict[str, Any]]) -> None:
     assert summary["n"] == len(given_records) == summary["captioned"] + summary["failed"]
     assert summary["captioned"] == sum(caption is not None for caption in captions)
     assert summary["failed"] == sum(summary["failed_by_kind"].values())
+    assert summary["failed"] == sum(reason["count"] for reason in summary["failed_by_reason"].values())
     assert summary["truncated"] <= summary["captioned"]

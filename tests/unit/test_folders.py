@@ -89,8 +89,14 @@ def test_a_link_that_leads_out_is_refused_by_name(folder: Path, tmp_path: Path) 
     images = list(iter_images(folder))
     assert [image.name for image in images] == ["file.png", "folder/a.png", "folder/sub/b.png"]
     assert {(image.problem, image.path) for image in images} == {(ImageProblem.OUTSIDE_DATASET, None)}
-    assert images[0].detail.startswith("file.png: a link out of the data set's folder.")
+    assert images[0].detail.startswith("a link out of the data set's folder.")
     assert "--follow-symlinks" in images[0].detail
+
+
+def test_hidden_files_and_folders_are_left_alone(folder: Path) -> None:
+    put(folder, ".hidden.png", "._4.png", ".thumbs/8.png", "sub/.x.png", "seen.png")
+    assert [image.name for image in iter_images(folder)] == ["seen.png"]
+    assert count_images(folder) == (1, 1)
 
 
 def test_a_neighbour_whose_name_begins_alike_is_outside(folder: Path, tmp_path: Path) -> None:

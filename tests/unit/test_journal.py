@@ -80,7 +80,10 @@ def test_the_last_record_of_an_item_wins_within_a_journal_whatever_it_says(tmp_p
 def test_a_removed_item_is_gone_until_it_is_recorded_again(tmp_path: Path) -> None:
     path = write(tmp_path / "j.jsonl", [record("a"), record("b"), removal("a", 2.0)])
     index = read(path)
-    assert index.find("a") is None
+    gone = index.find("a")
+    assert gone is not None
+    assert (gone.removed, gone.answered) == (True, True)  # should it come back, it need not be asked again
+    assert index.read("a")["output"] == "answer to a"
     assert (outputs(index), len(index)) == ({"b": "answer to b"}, 1)
     assert [one["id"] for one in index.unseen()] == ["b"]
     write(path, [record("a", at=3.0)])

@@ -115,7 +115,7 @@ def test_an_image_that_is_none_or_lies_outside_is_that_questions_problem(tmp_pat
     found = [each.images[0] for each in iter_questions(path, dataset)]
     assert [image.problem for image in found] == [outside, outside, outside, ImageProblem.BAD_VALUE]
     assert [image.path for image in found] == [None] * 4
-    assert found[3].detail == "question q3, image 0: str is neither a path nor bytes: ''"
+    assert found[3].detail == "image 0 of question q3: str is neither a path nor bytes: ''"
     followed = [each.images[0] for each in iter_questions(path, dataset, follow_symlinks=True)]
     assert [image.problem for image in followed] == [outside, outside, None, ImageProblem.BAD_VALUE]
     assert (followed[2].path, followed[2].version) == (str(dataset / "link.png"), 1)

@@ -99,7 +99,7 @@ def test_another_identity_is_refused_by_what_differs_and_nothing_is_touched(path
 
 
 def test_a_long_difference_is_shortened(paths: RunPaths) -> None:
-    begin(paths, identity={"prompt": "x" * 5000})
+    begin(paths, "a.jpg", identity={"prompt": "x" * 5000})
     with pytest.raises(IdentityMismatch) as raised:
         RunStore.open(paths, {"prompt": "y"}, shard=ALONE)
     assert len(str(raised.value).splitlines()[1]) < 150
@@ -208,14 +208,51 @@ def test_a_stem_is_never_a_pattern(tmp_path: Path, stem: str) -> None:
 
 def test_shards_write_journals_of_their_own_and_read_each_others(paths: RunPaths) -> None:
     begin(paths, "a.jpg", shard=Shard(0, 2))
-    with RunStore.open(paths, IDENTITY, shard=Shard(1, 2)) as one, RunStore.open(paths, IDENTITY, shard=ALONE) as two:
+    with (
+        RunStore.open(paths, IDENTITY, shard=Shard(1, 2)) as one,
+        RunStore.open(paths, IDENTITY, shard=Shard(0, 2)) as two,
+    ):
         one.append(record("b.jpg"))
         assert ids(two.index) == {"a.jpg"}
+    with RunStore.open(paths, IDENTITY, shard=ALONE) as three:  # another number of shards, later
+        assert ids(three.index) == {"a.jpg", "b.jpg"}
     assert [path.name for path in paths.journals()] == [
         "model_long.journal.0000-of-0002.jsonl",
         "model_long.journal.0001-of-0002.jsonl",
         "model_long.journal.jsonl",
     ]
+
+
+def test_another_number_of_shards_at_the_same_time_is_refused(paths: RunPaths) -> None:
+    with RunStore.open(paths, IDENTITY, shard=Shard(1, 2)):
+        for other in (ALONE, Shard(0, 3)):
+            with pytest.raises(JournalBusy, match="is writing this run"):
+                RunStore.open(paths, IDENTITY, shard=other)
+    with RunStore.open(paths, IDENTITY, shard=Shard(0, 3)):
+        assert sorted(path.name for path in paths.folder.glob("*.claim")) == [
+            "model_long.journal.0000-of-0003.jsonl.claim"
+        ]
+
+
+def test_a_first_start_without_an_answer_does_not_bind_the_run(paths: RunPaths) -> None:
+    with RunStore.open(paths, IDENTITY, shard=ALONE) as store:
+        store.append({**record("a.jpg"), "outcome": "missing_image"})
+    with RunStore.open(paths, {**IDENTITY, "task": "qa"}, shard=ALONE) as store:
+        assert ids(store.index) == set()
+    assert read_identity(paths) == {**IDENTITY, "task": "qa"}
+    assert len(list(paths.folder.glob("*.old"))) == 2
+
+
+def test_an_item_that_comes_back_is_known_whatever_the_clocks_say(paths: RunPaths) -> None:
+    with RunStore.open(paths, IDENTITY, shard=ALONE) as store:
+        store.append(record("a.jpg"))
+        store.append({"id": "a.jpg", "removed": True})
+        store.index.latest += 3600  # another node's clock is an hour ahead
+        assert store.index.find("a.jpg") is not None
+        assert ids(store.index) == set()
+        store.append(record("a.jpg"))
+        assert ids(store.index) == {"a.jpg"}
+    assert ids(read_journals(paths)) == {"a.jpg"}
 
 
 @pytest.mark.parametrize(("index", "count"), [(-1, 2), (2, 2), (0, 0), (1, 1)])

@@ -48,11 +48,25 @@ def test_the_metrics_of_a_run() -> None:
 @pytest.mark.parametrize(
     ("summary", "lines"),
     [
-        ({"failed": 0, "failed_by_kind": {}}, []),
-        ({"failed": 0, "failed_by_kind": {}, "pending": 0, "skipped_invalid": 0}, []),
+        ({"failed": 0, "failed_by_reason": {}}, []),
+        ({"failed": 0, "failed_by_reason": {}, "pending": 0, "skipped_invalid": 0}, []),
         (
-            {"failed": 3, "failed_by_kind": {"bad_image": 1, "failed": 2}, "pending": 5, "skipped_invalid": 4},
-            ["no answer: 3 (1 bad_image, 2 failed)", "left out as invalid: 4", "not asked yet: 5"],
+            {
+                "failed": 3,
+                "failed_by_reason": {
+                    "failed: timeout": {"count": 2, "example_id": "b", "example": None},
+                    "bad_image: empty": {"count": 1, "example_id": "a", "example": "a.png: is empty"},
+                },
+                "pending": 5,
+                "skipped_invalid": 4,
+            },
+            [
+                "no answer: 3",
+                "  2 failed: timeout",
+                "  1 bad_image: empty, for example a: a.png: is empty",
+                "left out as invalid: 4",
+                "not asked yet: 5",
+            ],
         ),
     ],
 )
