@@ -52,7 +52,7 @@ def test_equal_basenames_and_every_extension_in_any_case_are_images_of_their_own
     names = [f"{place}same.{extension}" for place in ("", "a/", "a/b/") for extension in ("png", "PNG", "Jpg")]
     names += [f"x.{extension}" for extension in ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")]
     names += [f"UPPER.{extension}" for extension in ("JPG", "JPEG", "WEBP", "BMP", "GIF", "TIF", "TIFF")]
-    names += ["with space é 猫.png", ".hidden/dot.png"]
+    names += ["with space é 猫.png", "sub.folder/dot.png"]
     for number, name in enumerate(names):
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32 + number, 40), (5 * number, 90, 40)).save(images / name)

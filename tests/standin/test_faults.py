@@ -96,7 +96,7 @@ def test_a_rejected_request_is_sent_once_and_asked_again_by_the_next_start(
     server = standin(faults=Faults(reject_rate=1))
     command = (*drawn.qa.arguments, "--server-url", server.url)
     ended = cli.run(*command, code=3)
-    assert "the same command tries again" in ended.out
+    assert "the next start asks again what has no answer" in ended.out
     assert server.stats()["requests"] == drawn.qa.size
     files = drawn.qa.files(cli.folder)
     metrics, failed = files.read("_metrics.json"), files.read("_failed.json")

@@ -154,6 +154,42 @@ def test_shuffled_rows_are_the_same_questions(cli: Cli, data: Path, server: Stan
     assert finished.read("_results.json") == before
 
 
+def test_a_question_that_comes_back_is_not_asked_again(
+    cli: Cli, data: Path, server: StandInServer, finished: RunFiles
+) -> None:
+    before = finished.read("_results.json")
+    rows = table(data)
+    rows.iloc[2:].to_parquet(data / "questions.parquet")
+    cli.call(*questions(data), "--server-url", server.url)
+    assert len(finished.read("_results.json")) == 10
+    rows.to_parquet(data / "questions.parquet")
+    cli.call(*questions(data), "--server-url", server.url)
+    assert finished.read("_results.json") == before
+    assert server.stats()["requests"] == 12
+
+
+def test_a_limit_does_not_hide_what_failed_before(cli: Cli, data: Path, server: StandInServer) -> None:
+    (data / table(data)["image"][11][0]).unlink()
+    cli.run(*questions(data), "--server-url", server.url, code=3)
+    ended = cli.run(*questions(data), "--limit", 1, "--server-url", server.url, code=3)
+    assert "missing_image: missing, for example" in ended.out
+    assert "nothing left to ask: 1 had their answer" in ended.err
+
+
+def test_a_template_that_cannot_be_rendered_leaves_no_run_behind(cli: Cli, data: Path, server: StandInServer) -> None:
+    template = cli.folder / "mine.jinja"
+    template.write_text("{{ imgname }}")
+    caption = ("caption", "--dataset-path", data, "--prompt-style", template, "--server-url", server.url)
+    ended = cli.run(*caption, code=2)
+    assert f"{template}: prompt template: 'imgname' is undefined" in ended.err
+    assert not (cli.folder / "output").exists()
+
+
+def test_a_mistyped_variable_is_reported(cli: Cli, data: Path, server: StandInServer) -> None:
+    ended = cli.run(*questions(data), "--server-url", server.url, env={"CAPTIONQA_MAX_TOKEN": "3"})
+    assert "CAPTIONQA_MAX_TOKEN is set, but no option has that name" in ended.err
+
+
 def test_overwriting_starts_over_and_keeps_the_old_journal(
     cli: Cli, data: Path, server: StandInServer, finished: RunFiles
 ) -> None:
