@@ -38,6 +38,8 @@ from captionqa.run.tasks import Task, export_run
 CONNECT_TIMEOUT_S = 15.0
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Request bodies held at a time, prepared or sent."""
+SUSPICIOUS_REJECTIONS = 50
+"""So many in a row are hardly the items' own faults."""
 MOST_THREADS = 8
 """That prepare images. More do not help: decoding runs outside the interpreter's lock, the rest does not."""
 CONCURRENCY_AUTO = 64
@@ -156,6 +158,7 @@ class _Session:
         self.own_items = 0
         """Of these, in this shard."""
         self.walk = _Walk()
+        self.rejected_in_a_row = 0
 
     def mine(self, item_id: str) -> bool:
         shard = self.settings.shard
@@ -251,13 +254,22 @@ class _Session:
                     store,
                     senders=self.settings.max_concurrency or CONCURRENCY_AUTO * len(pool.endpoints),
                     takes_empty=self.task.takes_empty,
-                    on_outcome=lambda outcome: self.progress.outcome(outcome, self.walk.passed),
+                    on_outcome=self._on_outcome,
                 )
                 with signals.calling(stop, runner.stop_now):
                     await runner.run()
         finally:
             self.progress.finish(self.walk.passed)
         return runner.counts
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        self.progress.outcome(outcome, self.walk.passed)
+        self.rejected_in_a_row = self.rejected_in_a_row + 1 if outcome.kind is OutcomeKind.REJECTED else 0
+        if self.rejected_in_a_row == SUSPICIOUS_REJECTIONS:
+            self.progress.say(
+                f"the server rejected {SUSPICIOUS_REJECTIONS} requests in a row, the last one with: {outcome.detail}\n"
+                "If that is not their own fault (a model without vision, --max-tokens beyond its context), press Ctrl-C."
+            )
 
     def _feed(self, model: str, store: RunStore) -> Feed:
         asking = self.task.asking

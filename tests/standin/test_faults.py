@@ -97,6 +97,7 @@ def test_a_rejected_request_is_sent_once_and_asked_again_by_the_next_start(
     command = (*drawn.qa.arguments, "--server-url", server.url)
     ended = cli.run(*command, code=3)
     assert "the next start asks again what has no answer" in ended.out
+    assert "rejected 50 requests in a row" in ended.err
     assert server.stats()["requests"] == drawn.qa.size
     files = drawn.qa.files(cli.folder)
     metrics, failed = files.read("_metrics.json"), files.read("_failed.json")
