@@ -268,7 +268,7 @@ class _Session:
         if self.rejected_in_a_row == SUSPICIOUS_REJECTIONS:
             self.progress.say(
                 f"the server rejected {SUSPICIOUS_REJECTIONS} requests in a row, the last one with: {outcome.detail}\n"
-                "If that is not their own fault (a model without vision, --max-tokens beyond its context), press Ctrl-C."
+                "If that is not their own fault (no vision model? --max-tokens beyond its context?), press Ctrl-C."
             )
 
     def _feed(self, model: str, store: RunStore) -> Feed:
