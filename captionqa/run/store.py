@@ -30,6 +30,8 @@ from captionqa.run.exports import TEMPORARY_SUFFIX, write_json
 from captionqa.run.journal import JournalIndex, JournalWriter, Record
 
 IDENTITY_SUFFIX = ".run.json"
+EXPORT_SUFFIXES = (".json", "_summary.json", "_results.json", "_metrics.json", "_failed.json")
+"""What the exports of both tasks add to the stem."""
 FORMAT = 1
 Say = Callable[[str], None]
 
@@ -196,16 +198,19 @@ class RunStore:
 
     def append(self, record: Record) -> None:
         """Save an outcome or a removal. Raises: SaveFailed."""
-        # Never before what other nodes recorded: their clocks may be ahead, and the later record wins.
-        record["at"] = round(max(time.time(), self.index.latest + 0.001), 3)
+        record["at"] = self._now()
         offset = self._writer.append(record)
         self.index.add(record, self._writer.path, offset)
 
     def append_session(self, session: Record) -> None:
         """Save what one start of the program saw. Raises: SaveFailed."""
-        record = {"session": session, "at": round(time.time(), 3)}
+        record = {"session": session, "at": self._now()}
         self._writer.append(record)
         self.index.sessions.append({**record, "journal": self._writer.path.name})
+
+    def _now(self) -> float:
+        """Never before what other nodes recorded: their clocks may be ahead, and the later record wins."""
+        return round(max(time.time(), self.index.latest + 0.001), 3)
 
     def keep_alive(self) -> None:
         """Force the journal onto the disk and show that its writer lives; call every few seconds, from any thread.
@@ -292,8 +297,9 @@ def _link_or_rename(fresh: Path, path: Path) -> None:
 
 def _remove_leftovers(paths: RunPaths) -> None:
     """Temporary files of an export that was killed. Nobody else writes this run while its claim is ours."""
-    for leftover in paths.folder.glob(f".{_escaped(paths.stem)}*{TEMPORARY_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
+    for suffix in (IDENTITY_SUFFIX, *EXPORT_SUFFIXES):  # by whole names: m_long is not m_long_v2, which may be at work
+        for leftover in paths.folder.glob(f".{_escaped(paths.stem)}{suffix}.*{TEMPORARY_SUFFIX}"):
+            leftover.unlink(missing_ok=True)
 
 
 def _set_aside(paths: RunPaths, claimed: Path, say: Say) -> None:

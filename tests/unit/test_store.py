@@ -336,3 +336,14 @@ def test_shards_that_begin_a_run_at_the_same_moment_agree_on_one_identity(
     finally:
         for process in processes:
             process.communicate(timeout=30)
+
+
+def test_what_a_killed_export_left_is_removed_but_not_what_a_neighbour_is_writing(paths: RunPaths) -> None:
+    begin(paths, "a.jpg")
+    left = [paths.folder / f".model_long{suffix}.0123456789ab.tmp" for suffix in (".json", "_failed.json", ".run.json")]
+    neighbours = paths.folder / ".model_long_v2.json.0123456789ab.tmp"
+    for path in (*left, neighbours):
+        path.touch()
+    begin(paths)
+    assert [path.exists() for path in left] == [False, False, False]
+    assert neighbours.exists()
