@@ -1,6 +1,6 @@
 """A run's identity: everything that decides what its answers mean, and nothing else.
 
-In: plain values. Out: a digest to mark journal records with, and readable differences. The server's URL, job, node
+In: plain values. Out: a digest that names it in run.json, and readable differences. The server's URL, job, node
 and the concurrency are not part of it; neither are paths of the data (they are compared, but a moved data set is the
 same data set when the user says so).
 """
