@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import threading
 import time
 import uuid
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from captionqa.errors import JournalBusy, SaveFailed
+from captionqa.process import Process
 
 CLAIM_SUFFIX = ".claim"
 HEARTBEAT_S = 5.0
@@ -38,27 +38,25 @@ class Holder:
     boot: str
     pid: int
     started: str
-    """Start time of the process in clock ticks since boot: tells a process from a later one with the same pid."""
     job: str | None = None
     restarts: int = 0
     namespace: str = ""
-    """Of process ids: a container on the same host has pids that mean nothing here."""
 
     def __str__(self) -> str:
         job = f", SLURM job {self.job}" if self.job else ""
         return f"process {self.pid} on {self.host}{job}"
 
+    @property
+    def process(self) -> Process:
+        return Process(self.host, self.boot, self.namespace, self.pid, self.started)
+
 
 def this_process() -> Holder:
     return Holder(
         token=uuid.uuid4().hex,
-        host=socket.gethostname(),
-        boot=_read("/proc/sys/kernel/random/boot_id"),
-        pid=os.getpid(),
-        started=_start_ticks(os.getpid()),
         job=os.environ.get("SLURM_JOB_ID"),
         restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
-        namespace=_pid_namespace(),
+        **Process.this().to_dict(),
     )
 
 
@@ -163,7 +161,7 @@ def _wait_until_stale(
     while beat is not None:
         if holder is not None and _certainly_dead(holder, me):
             return holder
-        if holder is not None and _same_pids(holder, me) and time.monotonic() >= dying_until:
+        if holder is not None and holder.process.is_neighbour_of(me.process) and time.monotonic() >= dying_until:
             raise _busy(path, holder)  # alive on this very host
         if time.monotonic() >= deadline:
             return holder or Holder("", "an unknown host", "", 0, "")
@@ -189,12 +187,7 @@ def _busy(path: Path, holder: Holder | None) -> JournalBusy:
 def _certainly_dead(holder: Holder, me: Holder) -> bool:
     if holder.job and holder.job == me.job and holder.restarts < me.restarts:
         return True  # an earlier start of this very job: SLURM ended it before it started this one
-    return _same_pids(holder, me) and _start_ticks(holder.pid) != holder.started
-
-
-def _same_pids(holder: Holder, me: Holder) -> bool:
-    """Whether the holder's pid means the same process here."""
-    return (holder.host, holder.boot, holder.namespace) == (me.host, me.boot, me.namespace)
+    return holder.process.is_gone_for(me.process)
 
 
 def _set_aside(path: Path, stale: Holder, me: Holder) -> None:
@@ -228,24 +221,3 @@ def _heartbeat(path: Path) -> int | None:
             return os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None
-
-
-def _start_ticks(pid: int) -> str:
-    """Field 22 of /proc/<pid>/stat (proc(5)); empty when there is no such process, or only its zombie."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return "" if not fields or fields[0] in ("Z", "X") else fields[19]
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
