@@ -167,13 +167,14 @@ def captionqa_run(folder: Path, paths: list[Path], url: str) -> Callable[[], Non
     from captionqa.core.requests import CAPTION_SAMPLING
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import caption_styles, load_style
+    from captionqa.run.discovery import FixedServers
     from captionqa.run.session import Settings, run_session
     from captionqa.run.tasks import Asking, CaptionTask
 
     style = load_style("SIMPLE", caption_styles(Path("/")))
     task = CaptionTask(folder, Asking(style, None, CAPTION_SAMPLING, ImagePolicy()))
     output = folder.parent / f"output-{os.getpid()}"
-    settings = Settings((url,), None, output, max_concurrency=CONCURRENCY)
+    settings = Settings(FixedServers((url,)), output, max_concurrency=CONCURRENCY)
 
     def run() -> None:
         report = run_session(task, settings, LogProgress())

@@ -7,6 +7,7 @@
     ├── ServerError                 1
     │   ├── ServerRefused           1   401, 403, unknown model, wrong path: no item can succeed
     │   └── ServerGone              1   waited for the server as long as allowed
+    ├── SlurmError                  1   SLURM is not there, does not answer, or refused a job
     ├── Stopped                     75  by a signal, before there was anything to finish
     └── JournalError                1
         ├── JournalCorrupt          1   an unreadable line that is not a torn last one
@@ -65,6 +66,10 @@ class ServerRefused(ServerError):
 
 
 class ServerGone(ServerError):
+    pass
+
+
+class SlurmError(CaptionQAError):
     pass
 
 

@@ -1,38 +1,41 @@
 #!/bin/bash
 #SBATCH --job-name=captionqa-qa
+#SBATCH --comment=captionqa-qa
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=8G
 #SBATCH --time=08:00:00
-#SBATCH --requeue
+#SBATCH --output=%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@120
-#SBATCH --output=captionqa-qa-%j.out
-# Answer a question set from a CPU node. Options may be overridden on the sbatch line, and everything after the
-# script's name goes to captionqa:
+#SBATCH --requeue
 #
-#     export CAPTIONQA_SERVER_URL=http://gpu-node:8000
+# Answer and grade a question set, from a CPU node, with the servers that were started in the same folder.
+#
 #     sbatch slurm/qa.sh --question-path questions.parquet --dataset-path data
+#     sbatch --array=0-7 slurm/qa.sh --question-path …             # 8 jobs, each a part; then: captionqa export RUN
 #
+# What stands behind the script's name goes to `captionqa qa`; all of it: captionqa qa --help.
+#
+# Every #SBATCH line can be overridden on the command line: sbatch --partition=gpu --time=2-00:00:00 THIS_SCRIPT …
+# (SBATCH_* variables of your environment override them too.)
+#
+# --output: written in the folder where you call sbatch. If you name a folder, make it first: with one that does not
+#   exist SLURM fails the job without a word.
 # --open-mode=append: a requeued job must not truncate its own log.
-# --signal=B:USR1@120: SLURM warns this shell (not its children) 120 s before the time limit; the shell passes it on.
-# Exit code 75 means «stopped on purpose, resumable»: the job puts itself back into the queue and goes on.
-set -u
+# --requeue: after a node failure or a preemption SLURM starts the job again; it goes on where it stopped.
+# --signal=B:USR1@120: 120 s before the time limit (up to a minute earlier) SLURM signals the process that started
+#   as this script. That is captionqa itself, because of the «exec» below: it saves and puts its own job back into the
+#   queue (not after scancel). So there is no trap and no wait here; keep «exec» on the last line.
 
-captionqa qa "$@" &
-client=$!
-trap 'kill -USR1 "$client"' USR1
-trap 'kill -TERM "$client"' TERM
+# ── Your environment: module load …, conda activate …, source …/bin/activate. Add lines here (or: --setup) ──
+# ── ──
 
-# wait returns early when a trapped signal arrives: ask until the client is gone, then for its own exit code.
-wait "$client"
-while kill -0 "$client" 2>/dev/null; do
-    wait "$client"
-done
-wait "$client"
-code=$?
-
-if [ "$code" -eq 75 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]; then
-    echo "stopped before the end: back into the queue"
-    scontrol requeue "$SLURM_JOB_ID"
+# After the lines above: module, conda and activate scripts break under «set -u».
+set -euo pipefail
+if ! command -v captionqa >/dev/null; then
+    echo "captionqa is not on the PATH of node ${SLURMD_NODENAME:-?}. Activate its environment before you call sbatch," >&2
+    echo "or at the marked place in the script (captionqa slurm render/submit: --setup 'source …/bin/activate')." >&2
+    exit 127
 fi
-exit "$code"
+
+exec captionqa qa --requeue-limit 50 "$@"

@@ -72,6 +72,7 @@ def _asker(url: str, folder: Path) -> Callable[[str, Path, Path | None], Report]
     from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import caption_styles, load_style, question_styles
+    from captionqa.run.discovery import FixedServers
     from captionqa.run.session import Settings, run_session
     from captionqa.run.tasks import Asking, CaptionTask, QuestionTask, Task
 
@@ -83,7 +84,7 @@ def _asker(url: str, folder: Path) -> Callable[[str, Path, Path | None], Report]
         else:
             known = load_style(style, question_styles(Path.cwd()))
             task = QuestionTask(questions, dataset, Asking(known, None, QUESTION_SAMPLING, ImagePolicy()))
-        return run_session(task, Settings((url,), None, folder / "output"), progress())
+        return run_session(task, Settings(FixedServers((url,)), folder / "output"), progress())
 
     return ask
 

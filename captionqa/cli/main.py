@@ -16,9 +16,12 @@ from captionqa.errors import CaptionQAError, ExitCode
 COMMANDS = {
     "caption": "Caption every image below a folder.",
     "qa": "Answer and grade a question set.",
+    "slurm": "Render and submit job scripts; watch jobs.",
+    "servers": "The published servers: list, stop, prune, logs, start.",
     "export": "Write a run's JSON files again from its journals; merges shards.",
     "prompts": "List and show prompt styles.",
     "demo": "Caption and answer a drawn data set with a stand-in server: no GPU, no download.",
+    "serve": "Start and supervise a server (vLLM) on this node.",
     "standin": "Run a stand-in server that speaks vLLM's protocol and needs no GPU.",
 }
 """Command and its line in the help; the command lives in the module of its name."""

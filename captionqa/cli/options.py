@@ -15,8 +15,10 @@ import click
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
-CONFIGURED = ("caption", "qa")
+CONFIGURED = ("caption", "qa", "serve")
 """Commands that take a config file."""
+OTHER_TABLES = ("slurm",)
+"""Tables of that file that are not a command's options by the same name; `cli.slurm_options` reads them."""
 
 
 def read_concurrency(_: click.Context, __: click.Parameter, value: str) -> int | None:
@@ -49,8 +51,8 @@ def read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Pa
     shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     everywhere = {command.name: _config_names(command) for command in _configured_commands(ctx)}
-    if unknown := sorted(tables.keys() - everywhere.keys()):
-        listed = ", ".join(f"[{name}]" for name in everywhere)
+    if unknown := sorted(tables.keys() - everywhere.keys() - set(OTHER_TABLES)):
+        listed = ", ".join(f"[{name}]" for name in (*everywhere, *OTHER_TABLES))
         raise click.BadParameter(f"{path}: unknown table [{unknown[0]}]. Known: {listed}")
     known = everywhere[ctx.command.name]
     own = tables.get(ctx.command.name or "", {})
@@ -147,6 +149,23 @@ _SHARED = (
     option("--server-wait", type=_POSITIVE, default=600.0, metavar="SECONDS", help="How long to wait for a server."),
     option("--request-timeout", type=_POSITIVE, default=300.0, metavar="SECONDS", help="Longest wait for an answer."),
     option("--drain-seconds", type=_POSITIVE, default=25.0, help="After a signal, how long requests may finish."),
+    option(
+        "--requeue-limit",
+        type=click.IntRange(min=0),
+        default=0,
+        help="In a SLURM job that is stopped before its time limit: go back into the queue, at most so many times. "
+        "The job scripts say 50.",
+    ),
+    option("--serve", metavar="MODEL", help="Start a server with this model on this node, use it, stop it at the end."),
+    option(
+        "--engine", type=click.Choice(["vllm", "standin"]), default="vllm", help="What --serve starts (see `serve`)."
+    ),
+    option(
+        "--serve-option",
+        multiple=True,
+        metavar="TEXT",
+        help="Options for the server of --serve, such as '--max-model-len 8192'. Repeatable.",
+    ),
     option("--dry-run", is_flag=True, help="Print the plan and the first request; send nothing."),
     option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
     click.option(

@@ -11,6 +11,7 @@ from typing import Never
 from tqdm import tqdm
 
 from captionqa.core.outcomes import Outcome
+from captionqa.report.tables import duration
 
 LOG_EVERY_S = 30.0
 
@@ -118,17 +119,11 @@ def progress_line(rates: Rates) -> str:
     done = rates.passed + rates.done
     rate = rates.done / rates.elapsed_s
     share = 100 * done / rates.total if rates.total else 100.0
-    left = f", {_duration((rates.total - done) / rate)} left" if rate and done < rates.total else ""
+    left = f", {duration((rates.total - done) / rate)} left" if rate and done < rates.total else ""
     return (
         f"{done}/{rates.total} done ({share:.1f} %), {rates.failed} failed, {rate:.1f}/s, "
         f"{rates.tokens_per_s:.0f} tok/s{left}"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def progress() -> TerminalProgress | LogProgress:

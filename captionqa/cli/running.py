@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,26 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from captionqa.cli.choosing import OWN_KEY_VARIABLES, choose_key, choose_leases, choose_urls
 from captionqa.cli.options import unknown_variables
+from captionqa.cli.own_server import own_server
 from captionqa.cli.progress import progress
-from captionqa.cli.servers import choose_key, choose_servers
+from captionqa.cli.queue import queue_asker
 from captionqa.core.items import Item
+from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.requests import RequestFormat, Sampling
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle
 from captionqa.errors import ExitCode, UsageError
 from captionqa.report.tables import captions_line, metrics_table, outcome_lines
+from captionqa.run.discovery import FixedServers, LeasedServers, Servers
 from captionqa.run.feed import prepare
 from captionqa.run.session import Report, Settings, run_session
+from captionqa.run.signals import BEFORE_THE_END
 from captionqa.run.store import Shard
 from captionqa.run.tasks import Asking, Task
+from captionqa.slurm.this_job import ThisJob, requeue
 
 Options = Mapping[str, Any]
 
@@ -44,29 +50,23 @@ class Plan:
     """Settings, and where the parts came from that a user may want to see."""
 
     settings: Settings
-    server_source: str
-    key_source: str
+    server: str
+    """Which servers, with their source and their key's."""
     shard_source: str
 
 
-def plan(options: Options, *, server_needed: bool) -> Plan:
-    """Raises: UsageError."""
+def plan(options: Options, say: Callable[[str], None], own_server: LeasedServers | None = None) -> Plan:
+    """Raises: UsageError, also when there is no server and one is needed."""
     environment = os.environ
-    try:
-        urls, server_source = choose_servers(options["server_url"], environment)
-    except UsageError:
-        if server_needed:
-            raise
-        urls, server_source = (), "none yet"
-    if server_source == "--server-url":
-        server_source = _said_by("server_url") or server_source
-    key, key_source = choose_key(options["api_key_file"], environment)
+    job = ThisJob.of(environment)
+    servers, described = (
+        (own_server, own_server.name or "") if own_server else _choose_servers(options, environment, say)
+    )
     shard, shard_source = choose_shard(options["num_shards"], options["shard_index"], environment)
     for name in ("model_name", "run_name"):
         _refuse_path(name, options[name])
     settings = Settings(
-        server_urls=urls,
-        api_key=key,
+        servers=servers,
         output_dir=options["output_dir"],
         model=options["model"],
         model_name=options["model_name"],
@@ -80,8 +80,34 @@ def plan(options: Options, *, server_needed: bool) -> Plan:
         server_wait_s=options["server_wait"],
         request_timeout_s=options["request_timeout"],
         drain_s=options["drain_seconds"],
+        ends_at=job.end_time if job is not None else None,
     )
-    return Plan(settings, server_source, key_source, shard_source)
+    return Plan(settings, described, shard_source)
+
+
+def _choose_servers(
+    options: Options, environment: Mapping[str, str], say: Callable[[str], None]
+) -> tuple[Servers, str]:
+    chosen = choose_urls(options["server_url"], environment)
+    if chosen is not None:
+        urls, source = chosen
+        if source == "--server-url":
+            source = _said_by("server_url") or source
+        key, key_source = choose_key(options["api_key_file"], environment)
+        return FixedServers(urls, key), f"{', '.join(urls)} (from {source}; {_key_words(key, key_source)})"
+    key, key_source = choose_key(options["api_key_file"], environment, OWN_KEY_VARIABLES)
+    words = _key_words(key, key_source) if key else "each with its own key"
+    try:
+        leased, source = choose_leases(options["output_dir"], key, queue_asker(say))
+    except UsageError:
+        if not options["dry_run"]:
+            raise
+        return FixedServers(()), f"none yet ({_key_words(*choose_key(options['api_key_file'], environment))})"
+    return leased, f"{source} ({words})"
+
+
+def _key_words(key: str | None, source: str) -> str:
+    return f"key from {source}" if key else "no key"
 
 
 def _said_by(name: str) -> str | None:
@@ -123,18 +149,31 @@ def run_task(task: Task, options: Options) -> ExitCode:
     """Run a task to its end, or show what would be run. Returns the exit code."""
     if options["dry_run"]:
         return _dry_run(task, options)
-    chosen = plan(options, server_needed=True)
     watcher = progress()
     for variable in unknown_variables(click.get_current_context(), os.environ):
         watcher.say(f"{variable} is set, but no option has that name: it is ignored")
-    key = f"key from {chosen.key_source}" if chosen.settings.api_key else "no key"
-    watcher.say(f"server: {', '.join(chosen.settings.server_urls)} (from {chosen.server_source}; {key})")
-    if not chosen.settings.shard.alone:
-        shard = chosen.settings.shard
-        watcher.say(f"shard {shard.index} of {shard.count} (from {chosen.shard_source})")
-    report = run_session(task, chosen.settings, watcher)
-    print_report(report, as_json=options["as_json"])
+    with own_server(options, watcher.say) as started:
+        chosen = plan(options, watcher.say, started)
+        watcher.say(f"server: {chosen.server}")
+        if not chosen.settings.shard.alone:
+            shard = chosen.settings.shard
+            watcher.say(f"shard {shard.index} of {shard.count} (from {chosen.shard_source})")
+        report = run_session(task, chosen.settings, watcher)
+        print_report(report, as_json=options["as_json"])
+    _back_into_the_queue(report, options["requeue_limit"], watcher.say)
     return report.exit_code
+
+
+def _back_into_the_queue(report: Report, limit: int, say: Callable[[str], None]) -> None:
+    """A job that was stopped before its time limit goes on by itself. One that was told to stop (scancel) must not come
+    back, and one that was preempted is brought back by SLURM."""
+    job = ThisJob.of(os.environ)
+    if job is None or not limit or report.stopped_by not in BEFORE_THE_END:
+        return
+    if not report.counts.get(OutcomeKind.ANSWERED):
+        say(f"job {job.id} does not go back into the queue: nothing was answered in this start. Submit it again.")
+        return
+    requeue(job, limit, say)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -177,7 +216,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def _dry_run(task: Task, options: Options) -> ExitCode:
-    chosen = plan(options, server_needed=False)
+    chosen = plan(options, lambda text: click.echo(text, err=True))
     settings = chosen.settings
     count, _ = task.check(lambda _: True)
     model = settings.model or "(what the server serves)"
@@ -188,8 +227,7 @@ def _dry_run(task: Task, options: Options) -> ExitCode:
         "items": count,
         "limit": settings.limit,
         "shard": f"{settings.shard.index} of {settings.shard.count} (from {chosen.shard_source})",
-        "server": f"{', '.join(settings.server_urls) or 'none'} (from {chosen.server_source})",
-        "api_key": f"from {chosen.key_source}" if settings.api_key else "none",
+        "server": chosen.server,
         "output": str(paths.export(".*")),
         "identity": task.identity(model),
         **task.notes(),

@@ -1,69 +1,228 @@
-"""Which server and which key: the first source that has one, and its name, so that it can be shown.
-
-Server: ``--server-url`` (also CAPTIONQA_SERVER_URL) > VLLM_BASE_URL > OPENAI_BASE_URL. Key: ``--api-key-file`` >
-CAPTIONQA_API_KEY > VLLM_API_KEY > OPENAI_API_KEY.
-"""
+"""`captionqa servers`: the published servers; stop, prune, logs, start."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
 
-from captionqa.errors import UsageError
+import click
 
-URL_VARIABLES = ("CAPTIONQA_SERVER_URL", "VLLM_BASE_URL", "OPENAI_BASE_URL")
-KEY_VARIABLES = ("CAPTIONQA_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY")
+from captionqa.cli.options import option
+from captionqa.errors import ExitCode, ServerError, UsageError
+
+if TYPE_CHECKING:
+    from captionqa.run.discovery import AskQueue
+    from captionqa.run.server_list import ListedServer, ServerList
+
+HELP = """The servers that are published below the output folder: those that `captionqa serve` (slurm/server.sh) brought
+up, what they do, and whether they still live.
+
+\b
+Examples:
+  captionqa servers
+  captionqa servers --json
+  captionqa servers stop Qwen3-VL-4B-Instruct-101
+  captionqa servers stop --all
+  captionqa servers logs Qwen3-VL-4B-Instruct-101 -f
+  captionqa servers prune
+  captionqa servers start --partition gpu --gres gpu:1 --model Qwen/Qwen3-VL-8B-Instruct
+"""
+STOPPED_WITHIN_S = 120.0
+"""Longer than a server's drain: 60 s, and the engine's end."""
+
+FOLDER = option(
+    "--output-dir", type=click.Path(path_type=Path), default=Path("output"), help="Where runs and servers are kept."
+)
 
 
-def choose_servers(given: Sequence[str], environment: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
-    """Base URLs, each ending in ``/v1``, and where they come from. Raises: UsageError when there is none."""
-    if given:
-        return tuple(dict.fromkeys(map(base_url, given))), "--server-url"
-    for variable in URL_VARIABLES:
-        if environment.get(variable, "").strip():
-            return tuple(dict.fromkeys(map(base_url, environment[variable].split()))), variable
-    raise UsageError(
-        "no server: give --server-url http://HOST:PORT, or set CAPTIONQA_SERVER_URL. "
-        "To try things without a GPU, start `captionqa standin` in another terminal, or run `captionqa demo`."
+@click.group(help=HELP, invoke_without_command=True)
+@FOLDER
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@click.pass_context
+def servers(ctx: click.Context, output_dir: Path, as_json: bool) -> int:
+    ctx.obj = output_dir
+    if ctx.invoked_subcommand is not None:
+        return ExitCode.COMPLETE
+    listed = _look(output_dir)
+    if as_json:
+        shown = {"servers": [one.to_dict() for one in listed.servers], "ignored": dict(listed.ignored)}
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return ExitCode.COMPLETE
+    from captionqa.report.tables import servers_table
+
+    if listed.servers:
+        click.echo(servers_table([one.to_dict() for one in listed.servers]))
+    else:
+        click.echo(f"no server is published below {output_dir}/servers. Start one: sbatch slurm/server.sh")
+    for name, why in listed.ignored.items():
+        click.echo(f"{name}.json is ignored: {why}", err=True)
+    if any(one.dead for one in listed.servers):
+        click.echo("`captionqa servers prune` removes the dead ones; `captionqa servers logs NAME` shows why they died")
+    return ExitCode.COMPLETE
+
+
+def _subcommand_folder(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
+    """Given behind the subcommand, or before it."""
+    given: Path = value or ctx.obj
+    return given
+
+
+OWN_FOLDER = click.option(
+    "--output-dir", type=click.Path(path_type=Path), callback=_subcommand_folder, help="Where servers are kept."
+)
+
+
+@servers.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "every", is_flag=True, help="Every published server.")
+@click.option("--job", "job_ids", multiple=True, metavar="ID", help="The servers of a SLURM job or array. Repeatable.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until they are gone.")
+@OWN_FOLDER
+def stop(names: Sequence[str], every: bool, job_ids: Sequence[str], wait: bool, output_dir: Path) -> int:
+    """Drain servers and end them: clients stop sending, what is in flight finishes. A job that still waits in the queue
+    is taken out of it."""
+    if not (names or every or job_ids):
+        raise UsageError("name a server (see `captionqa servers`), or say --all, or --job ID.")
+    listed = {one.lease.name: one for one in _look(output_dir).servers}
+    if unknown := sorted(set(names) - listed.keys()):
+        raise UsageError(f"no server {unknown[0]!r}. Published: {', '.join(listed) or 'none'}.")
+    problems = [] if not job_ids else _stop_jobs(job_ids)
+    chosen = [
+        one
+        for name, one in listed.items()
+        if not one.dead and (every or name in names or one.lease.job in job_ids or one.lease.job_array in job_ids)
+    ]
+    for one in chosen:
+        if not {one.lease.job, one.lease.job_array} & set(job_ids):
+            problems += _tell(one)
+    for problem in problems:
+        click.echo(problem, err=True)
+    if not chosen and not job_ids:
+        click.echo("none of them lives. `captionqa servers prune` removes what they left.")
+    gone = not wait or _wait_until_gone([one.lease.name for one in chosen], output_dir)
+    return ExitCode.ERROR if problems or not gone else ExitCode.COMPLETE
+
+
+@servers.command()
+@OWN_FOLDER
+def prune(output_dir: Path) -> int:
+    """Remove the leases and keys of servers that are dead. Their logs stay."""
+    from captionqa.server.lease import remove_lease, servers_folder
+
+    for one in _look(output_dir).servers:
+        if one.dead:
+            remove_lease(servers_folder(output_dir), one.lease.name)
+            click.echo(f"removed {one.lease.name}: {one.judgement.why}")
+    return ExitCode.COMPLETE
+
+
+@servers.command()
+@click.argument("name")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1), help="Last lines to show.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as it grows; Ctrl-C ends.")
+@OWN_FOLDER
+def logs(name: str, lines: int, follow: bool, output_dir: Path) -> int:
+    """Show what a server printed. Also of one that is gone."""
+    from captionqa.server.lease import log_path, servers_folder
+
+    path = log_path(servers_folder(output_dir), name)
+    if not path.is_file() or Path(name).name != name:
+        known = ", ".join(sorted(one.stem for one in servers_folder(output_dir).glob("*.log"))) or "none"
+        raise UsageError(f"{path}: no such log. There are: {known}.")
+    return subprocess.run(["tail", f"-n{lines}", *(["-F"] if follow else []), "--", path], check=False).returncode
+
+
+@servers.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def start(ctx: click.Context, arguments: Sequence[str]) -> Any:
+    """Submit a server job: the same as `captionqa slurm submit server`, with its options."""
+    from captionqa.cli.slurm import slurm
+
+    return slurm.main(
+        ["submit", "server", "--output-dir", str(ctx.obj), *arguments],
+        prog_name=f"{ctx.find_root().command_path} slurm",
+        standalone_mode=False,
     )
 
 
-def base_url(url: str) -> str:
-    """The URL that ends in ``/v1``, whether it was given with it, without it, with a slash, or without a scheme.
+def _look(output_dir: Path) -> ServerList:
+    from captionqa.run.server_list import list_servers
 
-    Raises: UsageError for something that is no HTTP URL.
-    """
-    text = url.strip()
-    # A password is not shown, however broken the URL: nor is urlsplit's own message, which may quote it.
-    no_url = UsageError(f"server URL {text.rpartition('@')[2]!r} is no base URL. It looks like http://gpu-node:8000.")
-    try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        port = parts.port
-    except ValueError as error:
-        raise no_url from error
-    if "@" in parts.netloc:
-        raise UsageError("a server URL must not hold a password: it is printed and recorded. Use --api-key-file.")
-    whole = parts.scheme in ("http", "https") and parts.hostname and port != 0 and len(text.split()) == 1
-    if not whole or parts.query or parts.fragment:
-        raise no_url
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
-    if not path.endswith("/v1"):
-        path += "/v1"
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    return list_servers(output_dir, _ask_queue())
 
 
-def choose_key(key_file: Path | None, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """The API key, if any, and where it comes from. Raises: UsageError for a file that cannot be used."""
-    if key_file is not None:
+def _ask_queue() -> AskQueue:
+    from captionqa.cli.queue import queue_asker
+
+    return queue_asker(lambda text: click.echo(text, err=True))
+
+
+def _stop_jobs(job_ids: Iterable[str]) -> list[str]:
+    """Drain the running jobs among these and take the others out of the queue. Returns what went wrong."""
+    from captionqa.errors import SlurmError
+    from captionqa.run.discovery import is_queued
+    from captionqa.slurm.jobs import StateGroup
+    from captionqa.slurm.stop import cancel_pending, drain_job
+
+    jobs = _ask_queue()()
+    if jobs is None:
+        return [f"SLURM's queue cannot be asked: the servers of job {', '.join(job_ids)} are not stopped. Try again."]
+    problems = []
+    for job in jobs.values():
+        if not {job.id, job.array_id} & set(job_ids) or job.group is StateGroup.ENDED:
+            continue
         try:
-            key = key_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--api-key-file {key_file}: cannot be read ({error}).") from error
-        if not key or len(key.split()) != 1:
-            raise UsageError(f"--api-key-file {key_file}: must hold one key and nothing else.")
-        return key, str(key_file)
-    for variable in KEY_VARIABLES:
-        if environment.get(variable, "").strip():
-            return environment[variable].strip(), variable
-    return None, "none"
+            if is_queued(job):
+                cancel_pending(job.id)
+                click.echo(f"job {job.id}: taken out of the queue")
+            else:
+                drain_job(job.id)
+                click.echo(f"job {job.id} on {job.node}: told to drain")
+        except SlurmError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _tell(one: ListedServer) -> list[str]:
+    """Ask one server to drain, by the way that reaches it. Returns what went wrong."""
+    from captionqa.process import Process
+
+    lease = one.lease
+    if lease.job is not None:
+        return _stop_jobs([lease.job])
+    if not lease.process.is_neighbour_of(Process.this()):
+        return [
+            f"{lease.name} runs on {lease.process.host}, outside of SLURM, and cannot be told from here: "
+            f"ssh {lease.process.host} kill -USR2 {lease.process.pid}"
+        ]
+    os.kill(lease.process.pid, signal.SIGUSR2)
+    click.echo(f"{lease.name}: told to drain")
+    return []
+
+
+def _wait_until_gone(names: Sequence[str], output_dir: Path) -> bool:
+    """Whether every lease was removed in time."""
+    from captionqa.server.lease import LeaseState, read_leases
+
+    left = set(names)
+    deadline = time.monotonic() + STOPPED_WITHIN_S
+    while left and time.monotonic() < deadline:
+        found = read_leases(output_dir).found
+        for name in sorted(left):
+            if name not in found or found[name].state is LeaseState.FAILED:
+                click.echo(f"{name}: gone")
+                left.discard(name)
+        time.sleep(0.2 if left else 0)
+    if left:
+        raise ServerError(
+            f"{', '.join(sorted(left))}: not gone within {STOPPED_WITHIN_S:.0f} s. Look at `captionqa servers` and "
+            "`captionqa servers logs NAME`; scancel ends a job that does not answer."
+        )
+    return True

@@ -6,6 +6,7 @@ server and its libraries are imported when the command runs.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ Examples:
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the key that /v1/* then needs.",
+    help="File with the key that /v1/* then needs; otherwise VLLM_API_KEY, if set.",
 )
 @click.option("--max-model-len", default=32768, show_default=True, type=click.IntRange(1), help="Tokens per request.")
 @click.option("--max-num-seqs", default=64, show_default=True, type=click.IntRange(1), help="Requests run at once.")
@@ -86,7 +87,8 @@ def standin(
     wanted: dict[str, object] = {"latency_s": latency, "per_token_s": per_token, "down_s": down, **faults}
     config = StandInConfig(
         model=model,
-        api_key=api_key_file.read_text().strip() if api_key_file else None,
+        # As vLLM does: a key on the command line could be read by everybody, one in the environment only by its owner.
+        api_key=api_key_file.read_text().strip() if api_key_file else os.environ.get("VLLM_API_KEY") or None,
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_queued_reqs=max_num_queued_reqs,

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column is set flush left, the others flush right."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """The first ``left`` columns are set flush left, the others flush right."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
+        places = enumerate(zip(cells, widths, strict=True))
         return "  ".join(
-            [first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]
+            cell.ljust(width) if place < left else cell.rjust(width) for place, (cell, width) in places
         ).rstrip()
 
     rule = "  ".join("─" * width for width in widths)
@@ -52,6 +52,27 @@ def captions_line(summary: Mapping[str, Any]) -> str:
     if summary["truncated"]:
         text += f", {summary['truncated']} cut at max_tokens"
     return text
+
+
+def servers_table(servers: Sequence[Mapping[str, Any]]) -> str:
+    """Published servers, from `server_list.ListedServer.to_dict`."""
+    columns = ("name", "state", "node", "job", "model", "url")
+    rows = [
+        [
+            *(_cell(server[column]) for column in columns),
+            *(_cell(server[count]) for count in ("running", "waiting")),
+            duration(server["age_s"]),
+        ]
+        for server in servers
+    ]
+    details = [f"{server['name']}: {server['detail']}" for server in servers if server["detail"]]
+    return "\n".join([table((*columns, "running", "waiting", "age"), rows, left=len(columns)), *details])
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _cell(value: Any) -> str:

@@ -79,9 +79,12 @@ class Client:
         tries.sent += 1
         started = time.monotonic()
         try:
-            completion = await endpoint.connection.complete(body)
+            completion = await endpoint.complete(body)
         except NoAnswer as error:
             self._pool.give_back(endpoint, error)
+            if error.verdict is Verdict.REFUSED and endpoint.leased:
+                self._pool.lose(endpoint, f"{error.reason}: {error.detail}")
+                error = NoAnswer(Verdict.TRANSIENT, error.reason, error.detail)
             if error.verdict is Verdict.TRANSIENT:
                 if await self._pool.is_alive(endpoint):
                     tries.counted += 1  # the server answers others: the trouble is this request's, or a moment's

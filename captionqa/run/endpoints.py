@@ -36,8 +36,11 @@ class Connection(Protocol):
 class Endpoint:
     """One server as this client sees it."""
 
-    def __init__(self, connection: Connection, limit: int) -> None:
+    def __init__(self, connection: Connection, limit: int, *, leased: bool = False) -> None:
         self.connection = connection
+        self.leased = leased
+        """Whether it was found by its lease. A refusal by such a server (its key is a new one since it restarted) says
+        that it is another one by now, not that the user is wrong."""
         self.most = limit
         self.limit = float(limit)
         """Requests it is given at a time: halved when it says that it is busy, grown again by its answers."""
@@ -49,6 +52,30 @@ class Endpoint:
         self.slowed_at = 0.0
         self.check: asyncio.Task[bool] | None = None
         """Running look at whether it is alive, shared by everybody who wants to know."""
+        self._asking: set[asyncio.Task[object]] = set()
+        self._abandoned: set[asyncio.Task[object]] = set()
+
+    async def complete(self, body: bytes) -> Completion:
+        """The connection's answer. Raises: NoAnswer, also when the server is known to be gone (`abandon`) before the
+        connection notices: a node that lost its power says nothing."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._asking.add(task)
+        try:
+            return await self.connection.complete(body)
+        except asyncio.CancelledError:
+            if task not in self._abandoned or task.uncancel():
+                raise
+            raise NoAnswer(Verdict.TRANSIENT, "connection", "the server is gone") from None
+        finally:
+            self._asking.discard(task)
+            self._abandoned.discard(task)
+
+    def abandon(self) -> None:
+        """End every request that waits for this server."""
+        for task in self._asking - self._abandoned:
+            self._abandoned.add(task)
+            task.cancel()
 
     @property
     def url(self) -> str:
@@ -77,12 +104,18 @@ class EndpointPool:
     ) -> None:
         self.endpoints = [Endpoint(connection, limit) for connection in connections]
         self.model = ""
-        self._server_wait_s = server_wait_s
-        self._say = say
+        self.on_added: Callable[[], object] = lambda: None
+        """Called when a server joins later."""
+        self._limit = limit
+        self._wanted_model: str | None = None
+        self.server_wait_s = server_wait_s
+        self.say = say
         self._waiters: set[asyncio.Future[None]] = set()
         self._revivals: dict[Endpoint, asyncio.Task[None]] = {}
         self._failure: Exception | None = None
         self._last_answer = time.monotonic()
+        self._expected_at = 0.0
+        """When waiting was last known to be worth while: a server's job is in the queue, or it is loading its model."""
         self._busy_since: float | None = None
         """When a server first said that it is busy, with no answer from any since."""
 
@@ -92,9 +125,54 @@ class EndpointPool:
         Raises: ServerGone after ``server_wait_s`` seconds, ServerRefused for a wrong key, path or model.
         """
         self._last_answer = time.monotonic()
+        self._wanted_model = wanted_model
         for endpoint in self.endpoints:
-            self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint, wanted_model))
-        await self._until(lambda: any(endpoint.up for endpoint in self.endpoints))
+            self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint))
+        await self._until(lambda: self.any_up)
+
+    @property
+    def any_up(self) -> bool:
+        return any(endpoint.up for endpoint in self.endpoints)
+
+    def add(self, connection: Connection, *, model: str | None = None, leased: bool = False) -> Endpoint:
+        """Take in a server, as soon as it answers.
+
+        Args:
+            model: what it serves, when that is known; it settles what all must serve.
+            leased: whether it was found by its lease, with the key that the lease names.
+        """
+        endpoint = Endpoint(connection, self._limit, leased=leased)
+        self._wanted_model = self._wanted_model or model
+        self.endpoints.append(endpoint)
+        self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint))
+        self.on_added()
+        return endpoint
+
+    def retire(self, endpoint: Endpoint, why: str, *, abandon: bool) -> None:
+        """Send this server nothing more. What it was asked may finish, unless it is gone (``abandon``)."""
+        self.endpoints.remove(endpoint)
+        if endpoint.up:
+            self.say(f"{endpoint.url} is asked no more ({why})")
+        endpoint.up = False
+        revival = self._revivals.pop(endpoint, None)
+        if revival is not None:
+            revival.cancel()
+        if abandon:
+            endpoint.abandon()
+
+    def expect(self) -> None:
+        """Waiting is worth while just now: the time that it may take begins anew."""
+        self._expected_at = time.monotonic()
+
+    def give_up(self, error: Exception) -> None:
+        """Nothing can be asked any more: raised to everybody who borrows."""
+        self._failure = self._failure or error
+        self._notify()
+
+    @property
+    def waited_s(self) -> float:
+        """How long there has been neither an answer nor a reason to expect one."""
+        return time.monotonic() - max(self._last_answer, self._expected_at)
 
     async def close(self) -> None:
         tasks = [*self._revivals.values(), *(e.check for e in self.endpoints if e.check is not None)]
@@ -136,12 +214,22 @@ class EndpointPool:
         assert endpoint.check is not None
         return await asyncio.shield(endpoint.check)
 
+    def lose(self, endpoint: Endpoint, trouble: str) -> None:
+        """Leave a server out until it is back."""
+        if not endpoint.up:
+            return  # retired, or lost already
+        endpoint.up = False
+        endpoint.lost = True
+        endpoint.trouble = trouble
+        self.say(f"{endpoint.url} does not answer ({trouble}); waiting for it, up to {self.server_wait_s:.0f} s")
+        self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint))
+
     def _slow_down(self, endpoint: Endpoint, error: NoAnswer) -> None:
         now = time.monotonic()
         self._busy_since = self._busy_since or now
         # One that still works on something it took is busy in earnest, however long that takes.
-        if now - self._busy_since > self._server_wait_s and endpoint.outstanding == 0:
-            self._fail(self._gone(endpoint, f"only {error.reason}: {error.detail}"))
+        if now - self._busy_since > self.server_wait_s and endpoint.outstanding == 0:
+            self.give_up(self._gone(endpoint, f"only {error.reason}: {error.detail}"))
         elif now - endpoint.slowed_at > 1.0:  # one halving for all the refusals of one moment
             endpoint.slowed_at = now
             endpoint.limit = max(1.0, min(endpoint.limit, endpoint.outstanding + 1) / 2)
@@ -150,11 +238,7 @@ class EndpointPool:
         # Twice: a passing fault that failed a request may fail the first canary as well.
         if await self._canary(endpoint) is None or (trouble := await self._canary(endpoint)) is None:
             return True
-        endpoint.up = False
-        endpoint.lost = True
-        endpoint.trouble = trouble
-        self._say(f"{endpoint.url} does not answer ({trouble}); waiting for it, up to {self._server_wait_s:.0f} s")
-        self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint, self.model))
+        self.lose(endpoint, trouble)
         return False
 
     async def _canary(self, endpoint: Endpoint) -> str | None:
@@ -171,43 +255,46 @@ class EndpointPool:
             return f"no completion within {CANARY_TIMEOUT_S:.0f} s"
         return None
 
-    async def _revive(self, endpoint: Endpoint, wanted_model: str | None) -> None:
+    async def _revive(self, endpoint: Endpoint) -> None:
         """Look for a server until it is there. Gives up, for the whole run, when none has answered for too long."""
         lost_at = time.monotonic()
         pause_s = RECHECK_FIRST_S
         while True:
             try:
-                trouble = await self._greet(endpoint, wanted_model)
+                trouble = await self._greet(endpoint)
             except Exception as error:  # noqa: BLE001 (a task's boundary: raised to those who borrow)
-                self._fail(error)
+                self.give_up(error)
                 return
             if trouble is None:
                 break
             if trouble != endpoint.trouble:
-                self._say(f"waiting for {endpoint.url} ({trouble}), up to {self._server_wait_s:.0f} s; Ctrl-C stops")
+                self.say(f"waiting for {endpoint.url} ({trouble}), up to {self.server_wait_s:.0f} s; Ctrl-C stops")
             endpoint.trouble = trouble
-            waited_s = time.monotonic() - max(lost_at, self._last_answer)
-            if waited_s > self._server_wait_s and not any(other.up for other in self.endpoints):
-                self._fail(self._gone(endpoint, trouble))
+            waited_s = min(time.monotonic() - lost_at, self.waited_s)
+            if waited_s > self.server_wait_s and not self.any_up:
+                self.give_up(self._gone(endpoint, trouble))
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(RECHECK_MOST_S, pause_s * 1.5)
         endpoint.up = True
         endpoint.limit = float(endpoint.most)
         self._last_answer = time.monotonic()
-        self._say(f"{endpoint.url} is there and serves {self.model}")
+        self.say(f"{endpoint.url} is there and serves {self.model}")
         self._notify()
 
-    async def _greet(self, endpoint: Endpoint, wanted_model: str | None) -> str | None:
+    async def _greet(self, endpoint: Endpoint) -> str | None:
         """Ask a server what it serves; one that was lost is asked for a completion too, because a server that shuts
         down still lists its models. None when it is ready; else why not yet.
 
         Raises: ServerRefused.
         """
+        wanted_model = self._wanted_model
         try:
             async with asyncio.timeout(CANARY_TIMEOUT_S):
                 served = await endpoint.connection.models()
         except NoAnswer as error:
+            if endpoint.leased:
+                return f"{error.reason}: {error.detail}"
             if wanted_model and error.reason in _NO_MODELS_LIST:
                 served = [wanted_model]  # the first completion shows whether the name is right
             elif error.verdict is Verdict.REFUSED or (error.reason == "garbage" and not endpoint.lost):
@@ -229,13 +316,9 @@ class EndpointPool:
 
     def _gone(self, endpoint: Endpoint, trouble: str) -> ServerGone:
         return ServerGone(
-            f"{endpoint.url}: no server for {self._server_wait_s:.0f} s ({trouble}). What was answered is saved; start "
+            f"{endpoint.url}: no server for {self.server_wait_s:.0f} s ({trouble}). What was answered is saved; start "
             "the server and run the same command again to go on. --server-wait SECONDS waits longer."
         )
-
-    def _fail(self, error: Exception) -> None:
-        self._failure = self._failure or error
-        self._notify()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

@@ -43,9 +43,11 @@ class Runner:
         self._senders = senders
         self._takes_empty = takes_empty
         self._on_outcome = on_outcome
-        self._active = senders
+        self._active = 0
+        self._stopping = False
         self._finished = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._group: asyncio.TaskGroup | None = None
         self.counts: Counter[OutcomeKind] = Counter()
         self.refreshed = 0
         """Answers that were saved again because a fact about their item had changed."""
@@ -53,22 +55,35 @@ class Runner:
     async def run(self) -> None:
         """Raises: the first error that ends the run (ServerError, JournalError, InputError)."""
         try:
-            async with asyncio.TaskGroup() as group:
-                self._tasks = [group.create_task(self._send()) for _ in range(self._senders)]
-                for task in self._tasks:
-                    task.add_done_callback(self._ended)  # a task that is cancelled before it began runs no `finally`
-                group.create_task(self._keep_alive())
+            async with asyncio.TaskGroup() as self._group:
+                self._start_senders(self._senders)
+                self._group.create_task(self._keep_alive())
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
 
+    def widen(self, senders: int) -> None:
+        """Have at least so many requests in flight from now on: a server has joined."""
+        if self._group is not None and not self._finished.is_set() and not self._stopping:
+            self._start_senders(senders - self._senders)
+            self._senders = max(senders, self._senders)
+
     def stop(self, drain_s: float) -> None:
         """Stop admission; what is in flight has ``drain_s`` seconds to finish. Answers that came are kept."""
+        self._stopping = True
         self._feed.stop()
         asyncio.get_running_loop().call_later(drain_s, self.stop_now)
 
     def stop_now(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+    def _start_senders(self, count: int) -> None:
+        assert self._group is not None
+        for _ in range(count):
+            task = self._group.create_task(self._send())
+            task.add_done_callback(self._ended)  # a task that is cancelled before it began runs no `finally`
+            self._tasks.append(task)
+            self._active += 1
 
     async def _send(self) -> None:
         while (prepared := await self._feed.next()) is not None:
@@ -83,8 +98,10 @@ class Runner:
                 await asyncio.sleep(0)  # nothing was awaited: let the others and the signals have their turn
             self._feed.release(prepared)
 
-    def _ended(self, _: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._active -= 1
+        if not task.cancelled() and task.exception() is not None:
+            self._stopping = True  # the run ends with this error: nothing new is begun
         if self._active == 0:
             self._finished.set()
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,15 +29,19 @@ from captionqa.data.image_cache import ImageCache
 from captionqa.errors import CaptionQAError, ExitCode, ServerError
 from captionqa.run.client import Client
 from captionqa.run.connection import ChatConnection, Http
+from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
 from captionqa.run.journal import JournalIndex
 from captionqa.run.runner import Runner
-from captionqa.run.signals import LoopSignals
+from captionqa.run.signals import TIME_LIMIT, LoopSignals
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
 from captionqa.run.tasks import Task, export_run
 
 CONNECT_TIMEOUT_S = 15.0
+STOP_BEFORE_END_S = 120.0
+"""Before the time limit: time to drain, to write the exports of a large run, and to get back into the queue. A quarter
+of what is left when that is less."""
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Request bodies held at a time, prepared or sent."""
 SUSPICIOUS_REJECTIONS = 50
@@ -51,8 +57,7 @@ few enough not to queue minutes of work in one server."""
 class Settings:
     """How a session works; none of it is part of the run's identity."""
 
-    server_urls: tuple[str, ...]
-    api_key: str | None
+    servers: Servers
     output_dir: Path
     model: str | None = None
     """Served model to ask for; None takes what the server serves."""
@@ -70,6 +75,8 @@ class Settings:
     request_timeout_s: float = 300.0
     drain_s: float = 25.0
     """Within SLURM's usual KillWait of 30 s between SIGTERM and SIGKILL."""
+    ends_at: float | None = None
+    """When the job's time limit is reached, seconds since 1970; the session stops itself before."""
 
 
 class Progress(Protocol):
@@ -167,10 +174,15 @@ class _Session:
     async def run(self) -> Report:
         settings = self.settings
         http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
-        connections = [ChatConnection(http, url, settings.api_key) for url in settings.server_urls]
         per_server = settings.max_concurrency or CONCURRENCY_AUTO
-        pool = EndpointPool(connections, limit=per_server, server_wait_s=settings.server_wait_s, say=self.progress.say)
+        pool = EndpointPool((), limit=per_server, server_wait_s=settings.server_wait_s, say=self.progress.say)
+        following = asyncio.create_task(
+            settings.servers.follow(pool, functools.partial(ChatConnection, http), settings.model)
+        )
         signals = LoopSignals()
+        if settings.ends_at is not None:
+            left_s = settings.ends_at - time.time()
+            signals.receive_in(left_s - min(STOP_BEFORE_END_S, left_s / 4), TIME_LIMIT)
         try:
             with signals.cancelling_this_task():
                 await pool.open(settings.model)
@@ -179,7 +191,7 @@ class _Session:
                 paths = self.task.paths(settings.output_dir, model_name, settings.run_name)
                 store = await self._open_store(paths, identity)
             with store:
-                store.append_session(_session_facts(self.task, settings, self.all_items))
+                store.append_session(_session_facts(self.task, settings, self.all_items, pool))
                 try:
                     counts = await self._send(pool, store, signals)
                 except ServerError:
@@ -190,6 +202,8 @@ class _Session:
                 summary = self._export(identity, store)
         finally:
             signals.restore()
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
             await pool.close()
             await http.aclose()
         now_failed = counts.total() - counts[OutcomeKind.ANSWERED]
@@ -256,6 +270,8 @@ class _Session:
                     takes_empty=self.task.takes_empty,
                     on_outcome=self._on_outcome,
                 )
+                if self.settings.max_concurrency is None:
+                    pool.on_added = lambda: runner.widen(CONCURRENCY_AUTO * len(pool.endpoints))
                 with signals.calling(stop, runner.stop_now):
                     await runner.run()
         finally:
@@ -294,12 +310,12 @@ class _Session:
         return export_run(identity, store.paths, store.index) if self.settings.shard.alone else None
 
 
-def _session_facts(task: Task, settings: Settings, total: int) -> dict[str, Any]:
+def _session_facts(task: Task, settings: Settings, total: int, pool: EndpointPool) -> dict[str, Any]:
     return {
         "items": total,
         "num_shards": settings.shard.count,
         "shard_index": settings.shard.index,
-        "server_urls": list(settings.server_urls),
+        "server_urls": [endpoint.url for endpoint in pool.endpoints],
         "host": socket.gethostname(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "limit": settings.limit,

@@ -13,6 +13,10 @@ from types import FrameType
 from captionqa.errors import Stopped
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+TIME_LIMIT = "the time limit"
+"""Takes a signal's place where the end of the job is known beforehand."""
+BEFORE_THE_END = (signal.SIGUSR1.name, TIME_LIMIT)
+"""What announces the end of the job's time: only then does a job go back into the queue by itself."""
 
 
 @contextlib.contextmanager
@@ -41,7 +45,8 @@ class LoopSignals:
 
     def __init__(self) -> None:
         self.received: str | None = None
-        """Name of the first stop signal."""
+        """Name of the first stop signal, or what took its place."""
+        self._timer: asyncio.TimerHandle | None = None
         self._on_first: Callable[[], object] = lambda: None
         self._on_second: Callable[[], object] = lambda: None
         self._loop = asyncio.get_running_loop()
@@ -49,9 +54,15 @@ class LoopSignals:
         self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         if self._installed:
             for number in STOP_SIGNALS:
-                self._loop.add_signal_handler(number, self._receive, number)
+                self._loop.add_signal_handler(number, self._receive, signal.Signals(number).name)
+
+    def receive_in(self, delay_s: float, name: str) -> None:
+        """Stop after so many seconds as if a signal had come."""
+        self._timer = self._loop.call_later(max(0.0, delay_s), self._receive, name)
 
     def restore(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._installed:
             for number, handler in self._before.items():
                 self._loop.remove_signal_handler(number)
@@ -80,9 +91,9 @@ class LoopSignals:
                 raise
             raise Stopped(f"{self.received}: stopped before anything was asked") from None
 
-    def _receive(self, number: int) -> None:
+    def _receive(self, name: str) -> None:
         if self.received is None:
-            self.received = signal.Signals(number).name
+            self.received = name
             self._on_first()
-        else:
-            self._on_second()
+        elif not (name in BEFORE_THE_END and TIME_LIMIT in (name, self.received)):
+            self._on_second()  # but not when SLURM's warning and our own clock say the same: nobody is impatient

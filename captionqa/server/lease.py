@@ -118,12 +118,17 @@ class PublishedLease:
         self.lease = replace(self.lease, **changes)
         write_private(self.path, self.lease.to_json())
 
+    def is_taken_over(self) -> bool:
+        """Whether another server publishes itself under this name meanwhile."""
+        try:
+            return Lease.parse(_read_own(self.path)).process != self.lease.process
+        except (OSError, ValueError):  # gone, or unreadable just now: nobody else's
+            return False
+
     def remove(self) -> None:
         """Unless the name has been taken over by another server meanwhile. The key goes with it."""
-        with contextlib.suppress(OSError, ValueError):
-            if Lease.parse(_read_own(self.path)).process != self.lease.process:
-                return
-        remove_lease(self.path.parent, self.lease.name)
+        if not self.is_taken_over():
+            remove_lease(self.path.parent, self.lease.name)
 
 
 def servers_folder(output_dir: Path) -> Path:

@@ -92,7 +92,7 @@ def test_a_dry_run_shows_the_first_request_and_writes_nothing(images: Path) -> N
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
     assert (shown["items"], shown["first_item"]) == (1, "a.png")
-    assert (shown["server"], shown["api_key"]) == ("none (from none yet)", "from OPENAI_API_KEY")
+    assert shown["server"] == "none yet (key from OPENAI_API_KEY)"
     assert shown["first_request"]["seed"] == 5
     image, text = shown["first_request"]["messages"][0]["content"]
     assert image["image_url"]["url"].startswith("data:image/png;base64,… (")
@@ -118,7 +118,7 @@ def test_the_source_of_the_server_is_shown(
     command = ["caption", "--dataset-path", "images", "--config", "c.toml", "--dry-run", *arguments]
     result = CliRunner(env=env).invoke(commands, command)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["server"] == f"http://gpu1:1/v1 (from {source})"
+    assert json.loads(result.stdout)["server"] == f"http://gpu1:1/v1 (from {source}; no key)"
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "/abs", "..", ".", " "])

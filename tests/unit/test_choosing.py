@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from captionqa.cli.servers import base_url, choose_key, choose_servers
+from captionqa.cli.choosing import OWN_KEY_VARIABLES, base_url, choose_key, choose_leases, choose_urls
 from captionqa.errors import UsageError
 
 
@@ -93,20 +93,25 @@ def test_the_first_source_that_names_a_server_wins(
     given: tuple[str, ...], unset: tuple[str, ...], url: str, source: str
 ) -> None:
     environment = {name: value for name, value in ALL.items() if name not in unset}
-    assert choose_servers(given, environment) == ((url,), source)
+    assert choose_urls(given, environment) == ((url,), source)
     blank = {**ALL, **dict.fromkeys(unset, " ")}
-    assert choose_servers(given, blank) == ((url,), source)
+    assert choose_urls(given, blank) == ((url,), source)
 
 
 def test_several_servers_are_kept_in_order_and_once_each() -> None:
     urls = ("http://gpu1:1/v1", "http://gpu2:1/v1")
-    assert choose_servers(("gpu1:1", "gpu2:1/", "http://gpu1:1/v1"), {}) == (urls, "--server-url")
-    assert choose_servers((), {"VLLM_BASE_URL": "gpu1:1  gpu2:1"}) == (urls, "VLLM_BASE_URL")
+    assert choose_urls(("gpu1:1", "gpu2:1/", "http://gpu1:1/v1"), {}) == (urls, "--server-url")
+    assert choose_urls((), {"VLLM_BASE_URL": "gpu1:1  gpu2:1"}) == (urls, "VLLM_BASE_URL")
 
 
-def test_without_a_server_the_message_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match=r"no server: give --server-url .*, or set CAPTIONQA_SERVER_URL"):
-        choose_servers((), {})
+def test_without_any_url_nothing_is_chosen() -> None:
+    assert choose_urls((), {"VLLM_BASE_URL": " "}) is None
+
+
+def test_without_a_server_the_message_says_what_to_do(tmp_path: Path) -> None:
+    for queue in (None, {}):
+        with pytest.raises(UsageError, match=r"no server: none is published in .*servers, and no (.|\n)*--server-url"):
+            choose_leases(tmp_path, None, lambda queue=queue: queue)
 
 
 KEYS = {"CAPTIONQA_API_KEY": "one", "VLLM_API_KEY": "two\n", "OPENAI_API_KEY": "three"}
@@ -124,6 +129,11 @@ KEYS = {"CAPTIONQA_API_KEY": "one", "VLLM_API_KEY": "two\n", "OPENAI_API_KEY": "
 def test_the_first_source_that_has_a_key_wins(blank: tuple[str, ...], found: tuple[str | None, str]) -> None:
     for nothing in ("", " \n"):
         assert choose_key(None, {**KEYS, **dict.fromkeys(blank, nothing)}) == found
+
+
+def test_for_leased_servers_only_a_key_that_is_meant_for_captionqa_counts() -> None:
+    assert choose_key(None, KEYS, OWN_KEY_VARIABLES) == ("one", "CAPTIONQA_API_KEY")
+    assert choose_key(None, {**KEYS, "CAPTIONQA_API_KEY": ""}, OWN_KEY_VARIABLES) == (None, "none")
 
 
 def test_a_key_file_wins_over_the_environment(tmp_path: Path) -> None:

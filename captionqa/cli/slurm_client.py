@@ -1,0 +1,155 @@
+"""The client command of a submission: its own options, checked now and not when the job starts, the run they lead to,
+and which of its shards have something left to do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from captionqa.cli.main import commands
+from captionqa.cli.running import asking
+from captionqa.core.identity import DATA, identity_differences
+from captionqa.core.items import Item
+from captionqa.core.keys import facts_key, shard_of
+from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
+from captionqa.data.prompt_files import caption_styles, load_style, question_styles
+from captionqa.errors import IdentityMismatch, UsageError
+from captionqa.run.journal import JournalIndex
+from captionqa.run.store import RunPaths, read_identity, read_journals
+from captionqa.run.tasks import CaptionTask, QuestionTask, Task
+
+REFUSED = {
+    "num_shards": "--num-shards: with submit, --shards says how many jobs share the work.",
+    "shard_index": "--shard-index: submit numbers the parts itself.",
+    "overwrite": "--overwrite: a job that goes back into the queue would start over each time. Give the new run a "
+    "--run-name, or delete the old one's files first.",
+    "serve": "--serve: starts a server inside each client job. With submit, --servers starts server jobs.",
+    "as_json": "--json: the result is exported by the last job; `captionqa slurm status --json` shows the rest.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCommand:
+    """`caption` or `qa` as it is to be run by the jobs."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """As typed."""
+    options: Mapping[str, Any]
+    """As parsed."""
+    task: Task
+
+    @property
+    def output_dir(self) -> Path:
+        folder: Path = self.options["output_dir"]
+        return folder.absolute()
+
+    def paths(self, model: str | None) -> RunPaths:
+        """Where the run is kept. Raises: UsageError when that depends on a model that is not known."""
+        name = self.options["model_name"] or (model and model.rstrip("/").rpartition("/")[2])
+        if not name:
+            raise UsageError(
+                "the model's name is not known, and with it the run's folder: the server of --server-url is not asked "
+                "at submission. Give --model NAME, as that server calls it."
+            )
+        return self.task.paths(self.output_dir, name, self.options["run_name"])
+
+
+def read_client_command(name: str, arguments: Sequence[str]) -> ClientCommand:
+    """Parse what the client jobs will be given with their command's own parser.
+
+    Raises: click.UsageError, UsageError (an option that has no place here, a style that is not there).
+    """
+    with parsed_command(name, arguments) as parsed:
+        options = dict(parsed.params)
+        for parameter, why in REFUSED.items():
+            if options.get(parameter):
+                raise UsageError(why)
+        for parameter in ("model_name", "run_name"):
+            value = options[parameter]
+            if value is not None and (Path(value).name != value or value in (".", "..")):
+                raise UsageError(f"--{parameter.replace('_', '-')} {value!r}: must be a plain name.")
+        return ClientCommand(name, tuple(arguments), options, _task(name, options))
+
+
+def parsed_command(name: str, arguments: Sequence[str]) -> click.Context:
+    """A command of captionqa with its arguments, parsed but not run. Raises: click.UsageError."""
+    root = click.Context(commands, info_name="captionqa")
+    command = commands.get_command(root, name)
+    assert command is not None, f"{name} is a command of captionqa"
+    return command.make_context(name, list(arguments), parent=root)
+
+
+def _task(name: str, options: Mapping[str, Any]) -> Task:
+    style, symlinks = options["prompt_style"], options["follow_symlinks"]
+    if name == "caption":
+        how = asking(options, load_style(style, caption_styles(Path.cwd())), CAPTION_SAMPLING)
+        return CaptionTask(options["dataset_path"], how, symlinks)
+    loaded = load_style(style.removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
+    how = asking(options, loaded, QUESTION_SAMPLING)
+    return QuestionTask(options["question_path"], options["dataset_path"], how, options["skip_invalid"], symlinks)
+
+
+def count_items(client: ClientCommand, num_shards: int) -> Counter[int]:
+    """Items in each shard; looks at the whole data set as the jobs will. Raises: InputError, UsageError."""
+    counts: Counter[int] = Counter()
+
+    def note(item_id: str) -> bool:
+        counts[shard_of(item_id, num_shards)] += 1
+        return True
+
+    client.task.check(note)
+    return counts
+
+
+def incomplete_shards(
+    client: ClientCommand, paths: RunPaths, model: str | None, num_shards: int, items: Counter[int]
+) -> list[int]:
+    """The shards that have an item without an answer, or one whose facts have changed; `run.session` decides alike.
+
+    Raises: IdentityMismatch when the files there are another run's, JournalCorrupt.
+    """
+    recorded = read_identity(paths)
+    if recorded is None:
+        return sorted(items)
+    if model is not None:
+        _refuse_other_identity(client, paths, recorded, model)
+    index = read_journals(paths)
+    limit = client.options["limit"]
+    seen: Counter[int] = Counter()
+    unfinished: set[int] = set()
+    for item in client.task.items():
+        shard = shard_of(item.id, num_shards)
+        seen[shard] += 1
+        if (limit is None or seen[shard] <= limit) and _to_be_asked(item, index, client.options["retry_failed"]):
+            unfinished.add(shard)
+            if len(unfinished) == len(items):
+                return sorted(unfinished)
+    if limit is None:  # items that are gone are taken out of the exports by their shard's next start
+        unfinished |= {shard_of(record["id"], num_shards) for record in index.unseen()}
+    return sorted(unfinished)
+
+
+def _to_be_asked(item: Item, index: JournalIndex, retry_failed: bool) -> bool:
+    entry = index.find(item.id)
+    if entry is None or entry.key != item.key or (retry_failed and not entry.answered):
+        return True
+    return entry.removed or entry.facts_key != facts_key(item.facts)
+
+
+def _refuse_other_identity(client: ClientCommand, paths: RunPaths, recorded: Mapping[str, Any], model: str) -> None:
+    differences = identity_differences(recorded, client.task.identity(model))
+    if client.options["data_moved"]:
+        differences = [one for one in differences if not one[0].startswith(f"{DATA}.")]
+    if differences:
+        names = ", ".join(name for name, _, _ in differences)
+        raise IdentityMismatch(
+            f"{paths.identity}: this output belongs to another run; nothing was submitted. What differs: {names}. Give "
+            "the recorded settings to go on with that run, or a --run-name for a new one."
+        )

@@ -1,0 +1,134 @@
+"""Which servers a submission's clients will use: those that are there, or new jobs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captionqa.cli.choosing import choose_urls
+from captionqa.cli.slurm_client import parsed_command
+from captionqa.errors import UsageError
+from captionqa.slurm.jobs import Job
+
+
+@dataclass(frozen=True, slots=True)
+class LiveServer:
+    """A server that is there, or whose job is in the queue."""
+
+    name: str
+    model: str | None
+    """None while its job has not begun: nobody has said yet what it serves."""
+    state: str
+    job: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChoice:
+    """What the clients will ask."""
+
+    count: int
+    """Server jobs to submit."""
+    served_model: str | None
+    """As the servers call it; None when only an outside server knows."""
+    arguments: tuple[str, ...]
+    """Of `captionqa serve`, in those jobs."""
+    why: str
+
+
+def live_servers(output_dir: Path, jobs: Sequence[Job]) -> list[LiveServer]:
+    """The servers that clients with this output folder would find, ``jobs`` being this user's in SLURM's queue."""
+    from captionqa.process import Process
+    from captionqa.run.discovery import Standing, judge, server_jobs
+    from captionqa.server.lease import read_leases
+
+    known = {job.id: job for job in jobs}
+    useful = (Standing.READY, Standing.STARTING, Standing.QUEUED)
+    found = [
+        LiveServer(lease.name, lease.model, lease.state, lease.job)
+        for lease in read_leases(output_dir).found.values()
+        if judge(lease, me=Process.this(), jobs=known, unmoved_s=0).standing in useful
+    ]
+    published = {server.job for server in found}
+    unpublished = [job for job in server_jobs(known, output_dir) if job.id not in published]
+    return found + [LiveServer(f"job {job.id}", None, job.state, job.id) for job in unpublished]
+
+
+def choose_server_jobs(
+    options: Mapping[str, Any],
+    client: Mapping[str, Any],
+    output_dir: Path,
+    jobs: Sequence[Job],
+    temporary: Collection[str],
+) -> ServerChoice:
+    """Servers for a run.
+
+    Args:
+        client: the options of the client command.
+        temporary: jobs whose servers belong to another run and will be stopped at its end.
+
+    Raises: UsageError.
+    """
+    asked, model = options["servers"], options["model"] or client["model"]
+    served = options["served_model_name"] or model
+    if (outside := choose_urls(client["server_url"], os.environ)) is not None:
+        urls, source = outside
+        if asked:
+            raise UsageError(
+                f"--servers {asked}, but {source} gives {', '.join(urls)}: the clients would ask that one, never "
+                "the new servers. Take one of the two away."
+            )
+        return ServerChoice(0, served, (), f"{', '.join(urls)} (from {source})")
+    live = [one for one in live_servers(output_dir, jobs) if (one.job or "").partition("_")[0] not in temporary]
+    fitting = [one for one in live if served is None or one.model in (served, None)]
+    if asked == 0 or (asked is None and fitting):
+        return _of_the_live(fitting, live, served, output_dir)
+    return new_servers(options, model, asked or 1, output_dir)
+
+
+def new_servers(options: Mapping[str, Any], model: str | None, count: int, output_dir: Path) -> ServerChoice:
+    """Raises: click.UsageError for options that `captionqa serve` does not have."""
+    from captionqa.server.engines import DEFAULT_MODELS, Engine
+
+    model = model or DEFAULT_MODELS[Engine(options["engine"])]
+    return ServerChoice(
+        count,
+        options["served_model_name"] or model,
+        tuple(serve_arguments(options, output_dir, model=model)),
+        f"{count} new server job{'s' if count > 1 else ''}: {model}",
+    )
+
+
+def serve_arguments(
+    options: Mapping[str, Any], output_dir: Path, *, model: str | None = None, more: Sequence[str] = ()
+) -> list[str]:
+    """What a server job gives to `captionqa serve`, checked by that command's own parser. Raises: click.UsageError."""
+    named = [
+        word
+        for name in ("engine", "served_model_name", "container", "container_runtime")
+        if (value := options.get(name))
+        for word in (f"--{name.replace('_', '-')}", value)
+    ]
+    words = [word for text in options["serve_option"] for word in shlex.split(text)]
+    arguments = [*([model] if model else []), "--output-dir", str(output_dir), *named, *words, *more]
+    parsed_command("serve", arguments).close()
+    return arguments
+
+
+def _of_the_live(
+    fitting: Sequence[LiveServer], live: Sequence[LiveServer], served: str | None, output_dir: Path
+) -> ServerChoice:
+    models = {one.model for one in fitting if one.model}
+    listed = ", ".join(f"{one.name} ({one.model or 'model not known yet'}, {one.state})" for one in live)
+    if not fitting:
+        wanted = f" of {served}" if served else ""
+        raise UsageError(
+            f"--servers 0, but no server{wanted} is there for {output_dir}. There: {listed or 'none'}. Let submit "
+            "start one (--servers 1), or start one first: captionqa slurm submit server."
+        )
+    if served is None and len(models) != 1:
+        raise UsageError(f"which model? There: {listed}. Choose one with --model.")
+    return ServerChoice(0, served or models.pop(), (), f"no new server: {listed} (--servers N starts N for this run)")
