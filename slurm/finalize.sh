@@ -23,7 +23,8 @@
 # --open-mode=append: a requeued job must not truncate its own log.
 # --requeue: after a node failure or a preemption SLURM starts the job again; it goes on where it stopped.
 
-# ── Your environment: module load …, conda activate …, source …/bin/activate. Add lines here (or: --setup) ──
+# ── Your environment: module load …, source …/bin/activate. Add lines here (or: --setup) ──
+# (conda activate needs this line before it, since jobs don't read ~/.bashrc: eval "$(conda shell.bash hook)")
 # ── ──
 
 # After the lines above: module, conda and activate scripts break under «set -u».

@@ -29,7 +29,8 @@
 #   as this script. That is captionqa itself, because of the «exec» below: it saves and puts its own job back into the
 #   queue (not after scancel). So there is no trap and no wait here; keep «exec» on the last line.
 
-# ── Your environment: module load …, conda activate …, source …/bin/activate. Add lines here (or: --setup) ──
+# ── Your environment: module load …, source …/bin/activate. Add lines here (or: --setup) ──
+# (conda activate needs this line before it, since jobs don't read ~/.bashrc: eval "$(conda shell.bash hook)")
 # ── ──
 
 # After the lines above: module, conda and activate scripts break under «set -u».

@@ -16,12 +16,12 @@ from captionqa.errors import CaptionQAError, ExitCode
 COMMANDS = {
     "caption": "Caption every image below a folder.",
     "qa": "Answer and grade a question set.",
-    "slurm": "Render and submit job scripts; watch jobs.",
+    "serve": "Start and supervise a server (vLLM) on this node.",
     "servers": "The published servers: list, stop, prune, logs, start.",
+    "slurm": "Render and submit job scripts; watch the jobs.",
     "export": "Write a run's JSON files again from its journals; merges shards.",
     "prompts": "List and show prompt styles.",
     "demo": "Caption and answer a drawn data set with a stand-in server: no GPU, no download.",
-    "serve": "Start and supervise a server (vLLM) on this node.",
     "standin": "Run a stand-in server that speaks vLLM's protocol and needs no GPU.",
 }
 """Command and its line in the help; the command lives in the module of its name."""
@@ -33,7 +33,12 @@ server, from a laptop to a SLURM cluster. Runs are resumable: after an interrupt
 First steps without a GPU:
   captionqa demo
 \b
-With a server (vLLM, or any other that speaks the OpenAI protocol):
+On a SLURM cluster; the clients find the server by themselves:
+  sbatch slurm/server.sh
+  captionqa caption --dataset-path images --prompt-style LONG
+  captionqa slurm submit qa --servers 2 --shards 8 --question-path questions.parquet --dataset-path data
+\b
+With a server of your own (vLLM, or any other that speaks the OpenAI protocol):
   export CAPTIONQA_SERVER_URL=http://gpu-node:8000
   captionqa caption --dataset-path images --prompt-style LONG
   captionqa qa --question-path questions.parquet --dataset-path data

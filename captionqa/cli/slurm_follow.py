@@ -186,9 +186,9 @@ def _job_line(job: Job) -> str:
         parts.append(f"restarted {job.restarts}×")
     if job.exit_code and job.exit_code != "0:0":
         parts.append(f"exit {job.exit_code}")
-    reason = "" if job.reason in ("", "None") else job.reason
-    if reason and job.group is not StateGroup.RUNNING:
-        hint = REASONS.get(reason.partition(",")[0], "")
+    reason = "" if job.reason in ("", "None") or job.group is StateGroup.RUNNING else job.reason
+    hint = REASONS.get(reason.partition(",")[0], "")
+    if reason and not (hint and job.group is StateGroup.ENDED):  # what it waited for, before it was cancelled
         parts.append(f"({reason}: {hint})" if hint else f"({reason})")
     return " ".join(parts).rstrip()
 

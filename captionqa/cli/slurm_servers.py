@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from captionqa.cli.choosing import choose_urls
 from captionqa.cli.slurm_client import parsed_command
 from captionqa.errors import UsageError
 from captionqa.slurm.jobs import Job
+from captionqa.slurm.options import Kind
+from captionqa.slurm.submissions import Submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class LiveServer:
 
     name: str
     model: str | None
-    """None while its job has not begun: nobody has said yet what it serves."""
+    """None when its job has not begun and was submitted by plain sbatch: nobody has said yet what it serves."""
     state: str
     job: str | None
 
@@ -39,8 +41,13 @@ class ServerChoice:
     why: str
 
 
-def live_servers(output_dir: Path, jobs: Sequence[Job]) -> list[LiveServer]:
-    """The servers that clients with this output folder would find, ``jobs`` being this user's in SLURM's queue."""
+def live_servers(output_dir: Path, jobs: Sequence[Job], models: Mapping[str, str | None]) -> list[LiveServer]:
+    """The servers that clients with this output folder would find.
+
+    Args:
+        jobs: this user's in SLURM's queue.
+        models: what the servers of a job (or array) will serve, as far as it was recorded when it was submitted.
+    """
     from captionqa.process import Process
     from captionqa.run.discovery import Standing, judge, server_jobs
     from captionqa.server.lease import read_leases
@@ -54,7 +61,7 @@ def live_servers(output_dir: Path, jobs: Sequence[Job]) -> list[LiveServer]:
     ]
     published = {server.job for server in found}
     unpublished = [job for job in server_jobs(known, output_dir) if job.id not in published]
-    return found + [LiveServer(f"job {job.id}", None, job.state, job.id) for job in unpublished]
+    return found + [LiveServer(f"job {job.id}", models.get(job.array_id), job.state, job.id) for job in unpublished]
 
 
 def choose_server_jobs(
@@ -62,13 +69,13 @@ def choose_server_jobs(
     client: Mapping[str, Any],
     output_dir: Path,
     jobs: Sequence[Job],
-    temporary: Collection[str],
+    earlier: Sequence[Submission],
 ) -> ServerChoice:
     """Servers for a run.
 
     Args:
         client: the options of the client command.
-        temporary: jobs whose servers belong to another run and will be stopped at its end.
+        earlier: submissions from this output folder. The servers of a run are not counted on: they stop at its end.
 
     Raises: UsageError.
     """
@@ -82,7 +89,9 @@ def choose_server_jobs(
                 "the new servers. Take one of the two away."
             )
         return ServerChoice(0, served, (), f"{', '.join(urls)} (from {source})")
-    live = [one for one in live_servers(output_dir, jobs) if (one.job or "").partition("_")[0] not in temporary]
+    models = {job: one.model for one in earlier for job in one.ids(Kind.SERVER)}
+    temporary = {job for one in earlier if one.run is not None for job in one.ids(Kind.SERVER)}
+    live = [one for one in live_servers(output_dir, jobs, models) if (one.job or "").partition("_")[0] not in temporary]
     fitting = [one for one in live if served is None or one.model in (served, None)]
     if asked == 0 or (asked is None and fitting):
         return _of_the_live(fitting, live, served, output_dir)
@@ -94,10 +103,11 @@ def new_servers(options: Mapping[str, Any], model: str | None, count: int, outpu
     from captionqa.server.engines import DEFAULT_MODELS, Engine
 
     model = model or DEFAULT_MODELS[Engine(options["engine"])]
+    arguments = tuple(serve_arguments(options, output_dir, model=model))
     return ServerChoice(
         count,
-        options["served_model_name"] or model,
-        tuple(serve_arguments(options, output_dir, model=model)),
+        served_model(arguments),
+        arguments,
         f"{count} new server job{'s' if count > 1 else ''}: {model}",
     )
 
@@ -116,6 +126,17 @@ def serve_arguments(
     arguments = [*([model] if model else []), "--output-dir", str(output_dir), *named, *words, *more]
     parsed_command("serve", arguments).close()
     return arguments
+
+
+def served_model(arguments: Sequence[str]) -> str:
+    """What servers with these arguments call their model."""
+    from captionqa.server.engines import DEFAULT_MODELS, Engine
+
+    with parsed_command("serve", arguments) as parsed:
+        given, model = parsed.params, parsed.params["model"]
+    # As serve does: behind «--» the first word is the engine's, not a model.
+    named = model if model and not model.startswith("-") else None
+    return str(given["served_model_name"] or named or DEFAULT_MODELS[Engine(given["engine"])])
 
 
 def _of_the_live(

@@ -21,7 +21,7 @@ from captionqa.cli.slurm_client import (
     read_client_command,
 )
 from captionqa.cli.slurm_options import final_settings, own_settings, server_settings
-from captionqa.cli.slurm_servers import ServerChoice, choose_server_jobs
+from captionqa.cli.slurm_servers import ServerChoice, choose_server_jobs, served_model
 from captionqa.data.shipped import shipped_folder
 from captionqa.errors import UsageError
 from captionqa.run.store import RunPaths
@@ -73,8 +73,7 @@ def plan_pipeline(name: str, options: Options, arguments: Sequence[str], jobs: S
     config = ("--config", str(options["config"])) if options["config"] else ()
     client = read_client_command(name, (*config, *arguments))
     earlier = submissions(client.output_dir)
-    temporary = {job for one in earlier if one.run is not None for job in one.ids(Kind.SERVER)}
-    servers = choose_server_jobs(options, client.options, client.output_dir, jobs, temporary)
+    servers = choose_server_jobs(options, client.options, client.output_dir, jobs, earlier)
     paths = client.paths(servers.served_model)
     _refuse_running(paths, earlier, jobs)
     num_shards = options["shards"]
@@ -182,6 +181,7 @@ def submit_pipeline(pipeline: Pipeline, options: Options) -> Submission:
             jobs=submitting.jobs,
             submitted_at=strftime("%Y-%m-%dT%H:%M:%S%z"),
             output_dir=str(client.output_dir),
+            model=pipeline.servers.served_model,
             run=str(pipeline.paths.identity),
             num_shards=pipeline.num_shards,
             shard_items={str(shard): count for shard, count in sorted(pipeline.items.items())},
@@ -199,7 +199,7 @@ def submit_servers(options: Options, arguments: Sequence[str]) -> Submission:
     with Submitting(folder, _environment()) as submitting:
         submitting.add(plan_server(own_settings(options), arguments, output_dir, log_dir, None))
         when = strftime("%Y-%m-%dT%H:%M:%S%z")
-        submission = Submission(folder, "server", submitting.jobs, when, str(output_dir))
+        submission = Submission(folder, "server", submitting.jobs, when, str(output_dir), served_model(arguments))
         write_record(submission)
     return submission
 
@@ -247,7 +247,7 @@ def print_submission(submission: Submission, pipeline: Pipeline | None) -> None:
     click.echo(f"submitted: {submission.folder}")
     for job in submission.jobs:
         tasks = f"{len(job.tasks)} jobs" if len(job.tasks) > 1 else "1 job"
-        click.echo(f"  {job.kind:<9} {job.id:<10} {tasks:<9} {_about(job.kind, pipeline)}".rstrip())
+        click.echo(f"  {job.kind:<9} {job.id:<10} {tasks:<9} {_about(job.kind, submission, pipeline)}".rstrip())
     logs = " ".join(
         sorted({shlex.quote(str(Path(job.log).parent).replace("%%", "%")) + "/*.out" for job in submission.jobs})
     )
@@ -261,11 +261,9 @@ def print_submission(submission: Submission, pipeline: Pipeline | None) -> None:
         click.echo(f"Clients with --output-dir {submission.output_dir} find it and wait for it.")
 
 
-def _about(kind: str, pipeline: Pipeline | None) -> str:
-    if pipeline is None:
-        return ""
-    if kind == Kind.SERVER:
-        return pipeline.servers.served_model or ""
+def _about(kind: str, submission: Submission, pipeline: Pipeline | None) -> str:
+    if kind == Kind.SERVER or pipeline is None:
+        return submission.model or ""
     if kind == Kind.FINALIZE:
         return "after the clients: exports" + (", stops the servers" if pipeline.servers.count else "")
     items = sum(pipeline.items[shard] for shard in pipeline.shards)

@@ -2,8 +2,9 @@
 
 The claim is a file beside the journal, made with O_EXCL (atomic on NFS and Lustre too). It names its holder; its
 modification time is the heartbeat, moved by a thread from `acquire` to `release`. A claim is stale when its holder is
-dead for certain (a pid of this host, or an earlier start of the same SLURM job) or when its heartbeat has not moved for
-`STALE_S` seconds while we watched: nothing is decided by comparing the clocks or the names of two machines.
+dead for certain (a pid of this host, an earlier start of the same SLURM job, a job that has ended) or when its
+heartbeat has not moved for `STALE_S` seconds while we watched: nothing is decided by comparing the clocks or the names
+of two machines.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from captionqa.errors import JournalBusy, SaveFailed
+from captionqa.errors import JournalBusy, SaveFailed, SlurmError
 from captionqa.process import Process
+from captionqa.slurm.jobs import StateGroup, queue
+from captionqa.slurm.this_job import ThisJob
 
 CLAIM_SUFFIX = ".claim"
 HEARTBEAT_S = 5.0
 STALE_S = 60.0
 POLL_S = 1.0
+ASK_QUEUE_S = 15.0
+"""SLURM's controller is shared by everybody."""
 DYING_S = 2.0
 """How long a holder on this host may take to die: SIGKILL returns before the process is gone."""
 
@@ -41,6 +46,7 @@ class Holder:
     job: str | None = None
     restarts: int = 0
     namespace: str = ""
+    cluster: str | None = None
 
     def __str__(self) -> str:
         job = f", SLURM job {self.job}" if self.job else ""
@@ -52,10 +58,12 @@ class Holder:
 
 
 def this_process() -> Holder:
+    job = ThisJob.of(os.environ)
     return Holder(
         token=uuid.uuid4().hex,
-        job=os.environ.get("SLURM_JOB_ID"),
-        restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+        job=job.own_id if job is not None else None,
+        cluster=os.environ.get("SLURM_CLUSTER_NAME"),
+        restarts=job.restarts if job is not None else 0,
         **Process.this().to_dict(),
     )
 
@@ -158,9 +166,14 @@ def _wait_until_stale(
     deadline = time.monotonic() + stale_s
     dying_until = time.monotonic() + min(DYING_S, stale_s)
     announced = False
+    ask_at = time.monotonic()
     while beat is not None:
         if holder is not None and _certainly_dead(holder, me):
             return holder
+        if holder is not None and time.monotonic() >= ask_at:
+            if _job_has_ended(holder, me):
+                return holder
+            ask_at = time.monotonic() + ASK_QUEUE_S
         if holder is not None and holder.process.is_neighbour_of(me.process) and time.monotonic() >= dying_until:
             raise _busy(path, holder)  # alive on this very host
         if time.monotonic() >= deadline:
@@ -188,6 +201,17 @@ def _certainly_dead(holder: Holder, me: Holder) -> bool:
     if holder.job and holder.job == me.job and holder.restarts < me.restarts:
         return True  # an earlier start of this very job: SLURM ended it before it started this one
     return holder.process.is_gone_for(me.process)
+
+
+def _job_has_ended(holder: Holder, me: Holder) -> bool:
+    """Whether SLURM says that the holder's job has ended, or has yet to begin again. Only jobs of one cluster can be
+    told from each other by their ids; where SLURM cannot be asked, nothing is known."""
+    if not holder.job or not me.cluster or holder.cluster != me.cluster:
+        return False
+    try:
+        return all(job.group in (StateGroup.ENDED, StateGroup.WAITING) for job in queue([holder.job]))
+    except SlurmError:
+        return False
 
 
 def _set_aside(path: Path, stale: Holder, me: Holder) -> None:

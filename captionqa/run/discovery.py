@@ -28,8 +28,9 @@ QUEUE_EVERY_S = 15.0
 """The controller is shared by everybody; it is asked only while no server answers."""
 STALE_S = 60.0
 """A heartbeat that has not moved for so long while we watched has stopped. NFS may show a change a minute late."""
-HOPELESS_S = 6.0
-"""How long nothing may be left to hope for before the run ends: a job on its way back into the queue is in between."""
+HOPELESS_S = 8.0
+"""How long nothing may be left to hope for before the run ends: longer than a heartbeat, and than a job is on its way
+back into the queue."""
 SAID_AGAIN_S = 300.0
 SERVER_COMMENT = "captionqa-server"
 """The comment that marks server jobs (slurm/server.sh); with « output=FOLDER» when submitted by captionqa."""
@@ -140,10 +141,8 @@ class _Known:
     """A server of which this process has seen a lease."""
 
     lease: Lease
-    seen_at: float
-    """When this start of it was first seen, by our monotonic clock; likewise ``moved_at``."""
     moved_at: float
-    """When its heartbeat was last seen to move."""
+    """When its heartbeat was last seen to move, or first seen, by our monotonic clock."""
     endpoint: Endpoint | None = None
     owner: Process | None = None
     """The start of the server that the endpoint belongs to: a later one has another key."""
@@ -185,8 +184,9 @@ class _Follower:
             self._asked_at = time.monotonic()
         self._note(leases, now)
         for known in list(self._known.values()):
-            # What the queue said before this server was there says nothing about it.
-            jobs = self._jobs if self._asked_at > known.seen_at and not self._pool.any_up else None
+            # What the queue said before the last heartbeat says nothing about this server; it may also be a job of
+            # another cluster that shares the file system.
+            jobs = self._jobs if self._asked_at > known.moved_at and not self._pool.any_up else None
             known.judgement = judge(known.lease, me=self._me, jobs=jobs, unmoved_s=now - known.moved_at)
         self._settle_model()
         for known in self._known.values():
@@ -200,7 +200,7 @@ class _Follower:
             known = self._known.get(name)
             if known is None or known.lease.process != lease.process:
                 self._known[name] = (
-                    _Known(lease, now, now, known.endpoint, known.owner) if known else _Known(lease, now, now)
+                    _Known(lease, now, known.endpoint, known.owner) if known else _Known(lease, now)
                 )
                 continue
             if known.lease.heartbeat_at != lease.heartbeat_at:

@@ -37,6 +37,8 @@ from captionqa.server.watch import EngineRefused, EngineStuck, Watch
 TAIL_LINES = 30
 PORT_TRIES = 5
 """Starts with another port after the engine found its own taken."""
+SCANCEL_DRAIN_S = 15.0
+"""SLURM kills a job 30 s (KillWait) after it has sent SIGTERM, to the engine as well: time to take the lease back."""
 SETTLE_S = 10.0
 
 
@@ -247,9 +249,12 @@ class Supervisor:
         # One that was not ready yet has nobody's requests.
         ready = self._watch is not None and self._watch.ready_s > 0
         if ready and self._watch is not None and self._child is not None and self._child.status is None:
-            self._say(f"{stopping.source}: draining, at most {settings.drain_s:g} s (again: at once)")
+            drain_s = settings.drain_s
+            if settings.job is not None and stopping.source == "SIGTERM":
+                drain_s = min(drain_s, SCANCEL_DRAIN_S)
+            self._say(f"{stopping.source}: draining, at most {drain_s:g} s (again: at once)")
             ends = asyncio.create_task(self._child.wait())
-            drained = asyncio.create_task(self._watch.until_drained(settings.drain_s))
+            drained = asyncio.create_task(self._watch.until_drained(drain_s))
             again = asyncio.create_task(stopping.until_asked(times=2))
             await asyncio.wait([ends, drained, again], return_when=asyncio.FIRST_COMPLETED)
             for task in (ends, drained, again):

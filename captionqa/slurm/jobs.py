@@ -151,7 +151,7 @@ def history(ids: Iterable[str]) -> list[Job]:
 
 def parse_sacct(text: str) -> list[Job]:
     """Raises: SlurmError for output in another layout."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     rows = (_split(line, _SACCT, "sacct") for line in lines)
     return [Job(**row, array_id=row["id"].partition("_")[0]) for row in rows]
 

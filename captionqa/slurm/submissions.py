@@ -66,6 +66,8 @@ class Submission:
     submitted_at: str
     """ISO 8601, local time with its offset."""
     output_dir: str
+    model: str | None = None
+    """As its servers call it, or those that its clients ask; None where only an outside server knows."""
     run: str | None = None
     """Path of the run's *.run.json; None for a server."""
     num_shards: int = 1
@@ -154,7 +156,7 @@ def read_record(path: Path) -> Submission:
     try:
         given: dict[str, Any] = json.loads(path.read_bytes())
         jobs = [SubmittedJob(**job) for job in given["jobs"]]
-        names = ("task", "submitted_at", "output_dir", "run", "num_shards", "shard_items")
+        names = ("task", "submitted_at", "output_dir", "model", "run", "num_shards", "shard_items")
         return Submission(folder=path.parent, jobs=jobs, **{name: given[name] for name in names})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not the record of a submission ({error}).") from error

@@ -7,6 +7,7 @@ are taken out of it first.
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +42,14 @@ def submit(script: Path, arguments: Sequence[str], environ: Mapping[str, str]) -
     """
     try:
         printed = slurm_command(["sbatch", "--parsable", *arguments, str(script)], environ)
-    except SlurmRefused as error:
+    except SlurmError as error:
+        if isinstance(error.__cause__, subprocess.TimeoutExpired):
+            raise SlurmError(
+                f"{script}: {error} The job may be in the queue all the same: look with `squeue --me` before you "
+                "submit again."
+            ) from error
+        if not isinstance(error, SlurmRefused):
+            raise
         hint = way_out(error.received)
         said = f"{script}: sbatch refused it: {error.received or error}"
         raise SlurmError(f"{said}\n{hint}" if hint else said) from error

@@ -265,6 +265,7 @@ class _Daemon:
             raise ClusterBroke(f"process {self.pid} of {self.child.args!r} outlived {number.name}") from None
 
 
+@functools.cache
 def missing() -> str:
     """Why there can be no cluster on this machine, or nothing."""
     if os.geteuid() != 0:
@@ -507,8 +508,8 @@ class Cluster:
     def configured(self, **settings: object) -> Iterator[None]:
         """Restarts the controller with other lines in slurm.conf, and again without them at the end.
 
-        ``JobSubmitPlugins="throttle", SchedulerParameters="jobs_per_user_per_hour=2"`` refuses the third job at once, with
-        what a site says whose limits are reached. ``MaxJobCount=3`` is a full queue: sbatch then tries for 120 s.
+        ``JobSubmitPlugins="throttle", SchedulerParameters="jobs_per_user_per_hour=2"`` refuses the third job at once,
+        with what a site says whose limits are reached. ``MaxJobCount=3`` is a full queue: sbatch then tries for 120 s.
         ``EnforcePartLimits="ANY"`` refuses what would pend for ever.
         """
         if not settings:

@@ -271,8 +271,8 @@ def test_two_clusters_do_not_get_in_each_others_way(cluster: Cluster, alice: Use
     try:
         other.up()
         jobs = [lab.users["alice"].sbatch("--nodelist=cpu1", daemonise) for lab in (cluster, other)]
-        for lab in (cluster, other):
-            lab.wait_until(lambda lab=lab: set(lab.processes("cpu1", "alice")) >= sleeps, 30.0, "both sleeps run")
+        cluster.wait_until(lambda: sleeps <= set(cluster.processes("cpu1", "alice")), 30.0, "both sleeps run")
+        other.wait_until(lambda: sleeps <= set(other.processes("cpu1", "alice")), 30.0, "both sleeps run")
         alice.run("scancel", jobs[0])
         cluster.wait_until(lambda: not cluster.processes("cpu1", "alice"), 30.0, "nothing of alice runs on cpu1")
         assert sleeps <= set(other.processes("cpu1", "alice"))

@@ -113,11 +113,12 @@ def serve(cli: Cli) -> Iterator[Callable[..., Server]]:
     """Starts servers; none of them, and no engine, outlives the test."""
     servers: list[Server] = []
 
-    def start(*arguments: object, name: str = "one", **pace: float) -> Server:
+    def start(*arguments: object, name: str = "one", env: dict[str, str] | None = None, **pace: float) -> Server:
         started = cli.start(
             *("serve", "--engine", "standin", "--host", "127.0.0.1", "--name", name),
             *("--pace", json.dumps(PACE | pace)),
             *arguments,
+            env=env,
         )
         servers.append(Server(started, cli.folder / "output", name))
         return servers[-1]
@@ -206,7 +207,7 @@ def test_files_are_private_whatever_the_umask(serve: Callable[..., Server], cli:
     try:
         (cli.folder / "0.out").touch()
         (cli.folder / "0.err").touch()
-        server = serve()
+        server = serve(env={"PYTHONDONTWRITEBYTECODE": "1"})  # not for others to stumble over
     finally:
         os.umask(before)
     for path in cli.folder.glob("0.*"):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not (CHECKOUT / "pyproject.toml").is_file(), rea
 
 def shipped_files(root: Path) -> set[str]:
     """The templates and scripts below a folder, by their name relative to it."""
-    patterns = ("prompts/*.jinja", "prompts/qa/*.jinja", "slurm/*.sh")
+    patterns = ("prompts/*.jinja", "prompts/qa/*.jinja", "slurm/*.sh", "slurm/*.jinja")
     return {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern)}
 
 
@@ -54,7 +54,7 @@ def ask(site: Path, code: str) -> str:
 
 def test_the_wheel_holds_every_prompt_and_script_of_the_checkout(unpacked: Path) -> None:
     expected = shipped_files(CHECKOUT)
-    assert {"prompts/LONG.jinja", "prompts/qa/default.jinja", "slurm/caption.sh", "slurm/qa.sh"} <= expected
+    assert {"prompts/LONG.jinja", "prompts/qa/default.jinja", "slurm/server.sh", "slurm/_job.sh.jinja"} <= expected
     assert shipped_files(unpacked / "captionqa" / "shipped") == expected
     for name in expected:
         assert (unpacked / "captionqa" / "shipped" / name).read_bytes() == (CHECKOUT / name).read_bytes()

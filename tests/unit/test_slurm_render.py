@@ -58,7 +58,7 @@ GIVEN: list[dict[str, Any]] = [
     {},
     {"partition": "gpu", "account": "it's a \"project\"", "qos": "a\\b", "constraint": "a&(b|c)", "nodes": "1"},
     {"gpus": "h100:2", "cpus": "3", "mem": "9G", "time": "2-0", "array": "0-7%2", "signal-seconds": "60"},
-    {"hf-home": "/cache of $USER/`x`/größe", "offline": True, "sbatch": ["exclude=g[3-4]", "exclusive", "mail-user=a#b"]},
+    {"hf-home": "/cache of $USER/`x`/größe", "offline": True, "sbatch": ["exclude=g[3-4]", "exclusive", "wckey=a#b"]},
     {"setup": ["module load cuda/12", "echo \"it's $SLURM_JOB_ID\" 'a b'", "source \"$HOME\"/venv/bin/activate"]},
 ]  # fmt: skip
 VALUES: dict[Kind, list[dict[str, Any]]] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from captionqa.errors import SaveFailed, SlurmError, UsageError
+from captionqa.slurm import commands
 from captionqa.slurm.options import Kind
 from captionqa.slurm.submissions import (
     Planned,
@@ -162,6 +163,15 @@ def test_a_refusal_names_the_script_and_what_sbatch_said(cluster: Cluster, scrip
     assert str(caught.value).startswith(f"{script}: sbatch refused it: sbatch: error: Batch job submission failed")
 
 
+def test_an_sbatch_that_hangs_may_have_submitted_all_the_same(
+    cluster: Cluster, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.put("sbatch", "exec sleep 60")
+    monkeypatch.setattr(commands, "TIMEOUT_S", 0.2)
+    with pytest.raises(SlurmError, match="may be in the queue all the same: look with `squeue --me`"):
+        submit(script, [], os.environ)
+
+
 def planned(kind: Kind, text: str = "#!/bin/bash\n", tasks: tuple[int, ...] = ()) -> Planned:
     return Planned(kind, text, ("--time=1",), tasks, "/logs/%x-%j.out")
 
@@ -184,32 +194,37 @@ def test_scripts_are_kept_privately_and_submitted_in_order(cluster: Cluster, tmp
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
+def submit_two(folder: Path) -> None:
+    """The second one is refused."""
+    with Submitting(folder, os.environ) as submitting:
+        submitting.add(planned(Kind.SERVER))
+        submitting.add(planned(Kind.CAPTION, "refuse"))
+
+
 def test_when_a_later_job_is_refused_the_earlier_ones_are_cancelled(cluster: Cluster, tmp_path: Path) -> None:
-    with pytest.raises(SlurmError, match=r"(?s)Invalid partition name.*submitted before it \(101\) were cancelled"):  # noqa: SIM117
-        with Submitting(tmp_path, os.environ) as submitting:
-            submitting.add(planned(Kind.SERVER))
-            submitting.add(planned(Kind.CAPTION, "refuse"))
+    with pytest.raises(SlurmError, match=r"(?s)Invalid partition name.*submitted before it \(101\) were cancelled"):
+        submit_two(tmp_path)
     assert cluster.calls()[-1] == "scancel 101"
 
 
 def test_when_even_cancelling_fails_the_command_to_do_it_is_said(cluster: Cluster, tmp_path: Path) -> None:
     cluster.put("scancel", "echo 'Unable to contact slurm controller' >&2; exit 1")
-    with pytest.raises(SlurmError, match="could not be cancelled: run `scancel 101`"):  # noqa: SIM117
-        with Submitting(tmp_path, os.environ) as submitting:
-            submitting.add(planned(Kind.SERVER))
-            submitting.add(planned(Kind.CAPTION, "refuse"))
+    with pytest.raises(SlurmError, match="could not be cancelled: run `scancel 101`"):
+        submit_two(tmp_path)
 
 
 def test_an_interruption_leaves_no_half_of_a_submission(cluster: Cluster, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), Submitting(tmp_path, os.environ) as submitting:
-        submitting.add(planned(Kind.SERVER))
-        raise KeyboardInterrupt
+    submitting = Submitting(tmp_path, os.environ)
+    submitting.add(planned(Kind.SERVER))
+    submitting.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert cluster.calls()[-1] == "scancel 101"
 
 
 def record(folder: Path) -> Submission:
     job = SubmittedJob("caption", "101", [0, 3], f"{folder}/caption.sh", "/logs/x")
-    return Submission(folder, "caption", [job], "2026-11-21T09:29:14+0000", "/o", "/o/r.run.json", 4, {"0": 3, "3": 4})
+    return Submission(
+        folder, "caption", [job], "2026-11-21T09:29:14+0000", "/o", "org/m", "/o/r.run.json", 4, {"0": 3, "3": 4}
+    )
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
