@@ -98,14 +98,16 @@ def stop(names: Sequence[str], every: bool, job_ids: Sequence[str], wait: bool, 
         for name, one in listed.items()
         if not one.dead and (every or name in names or one.lease.job in job_ids or one.lease.job_array in job_ids)
     ]
+    told = []
     for one in chosen:
-        if not {one.lease.job, one.lease.job_array} & set(job_ids):
-            problems += _tell(one)
+        trouble = [] if {one.lease.job, one.lease.job_array} & set(job_ids) else _tell(one)
+        problems += trouble
+        told += [] if trouble else [one.lease.name]
     for problem in problems:
         click.echo(problem, err=True)
     if not chosen and not job_ids:
         click.echo("none of them lives. `captionqa servers prune` removes what they left.")
-    gone = not wait or _wait_until_gone([one.lease.name for one in chosen], output_dir)
+    gone = not wait or _wait_until_gone(told, output_dir)
     return ExitCode.ERROR if problems or not gone else ExitCode.COMPLETE
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from captionqa.errors import IdentityMismatch, UsageError
 from captionqa.run.journal import JournalIndex
 from captionqa.run.store import RunPaths, read_identity, read_journals
 from captionqa.run.tasks import CaptionTask, QuestionTask, Task
+from captionqa.slurm.options import SETTINGS
 
 REFUSED = {
     "num_shards": "--num-shards: with submit, --shards says how many jobs share the work.",
@@ -66,7 +68,11 @@ def read_client_command(name: str, arguments: Sequence[str]) -> ClientCommand:
 
     Raises: click.UsageError, UsageError (an option that has no place here, a style that is not there).
     """
-    with parsed_command(name, arguments) as parsed:
+    try:
+        context = parsed_command(name, arguments)
+    except click.NoSuchOption as error:
+        raise _in_neither(error, name) from error
+    with context as parsed:
         options = dict(parsed.params)
         for parameter, why in REFUSED.items():
             if options.get(parameter):
@@ -76,6 +82,24 @@ def read_client_command(name: str, arguments: Sequence[str]) -> ClientCommand:
             if value is not None and (Path(value).name != value or value in (".", "..")):
                 raise UsageError(f"--{parameter.replace('_', '-')} {value!r}: must be a plain name.")
         return ClientCommand(name, tuple(arguments), options, _task(name, options))
+
+
+def _in_neither(error: click.NoSuchOption, name: str) -> UsageError:
+    """An option that neither submit nor the command of its jobs has; it may be meant for either."""
+    jobs = [f"--{setting.name}" for setting in SETTINGS if setting.name != "array"]
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None, f"{name} is a command of captionqa"
+    own = [option for one in command.params for option in one.opts if option.startswith("--")]
+    given = error.option_name
+    prefix = "--server-" if given.startswith("--server-") else "--"
+    bare = "--" + given.removeprefix(prefix)
+    close = [prefix + one[2:] for one in get_close_matches(bare, [*jobs, *own], n=3, cutoff=0.7)]
+    meant = f" Did you mean {' or '.join(close)}?" if close else ""
+    return UsageError(
+        f"no such option {given}, neither of submit nor of `captionqa {name}`.{meant} Of a job: {', '.join(jobs)}; of "
+        f"a server job the same with --server- before it, and anything else of sbatch with --sbatch KEY=VALUE. Rest: "
+        f"`captionqa slurm submit {name} --help`, `captionqa {name} --help`."
+    )
 
 
 def parsed_command(name: str, arguments: Sequence[str]) -> click.Context:

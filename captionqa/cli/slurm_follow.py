@@ -243,9 +243,10 @@ def result(submission: Submission) -> int:
     paths = RunPaths.of_identity_file(Path(submission.run))
     identity = read_identity(paths)
     if identity is None:
+        logs = sorted({str(Path(job.log).parent).replace("%%", "%") + "/*.out" for job in submission.jobs})
         raise SlurmError(
             f"{submission.run}: the jobs have ended, and none has begun the run. Their logs say why: "
-            f"{submission.folder}; then submit again."
+            f"{' '.join(logs)}; then submit again."
         )
     summary = export_run(identity, paths, read_journals(paths))
     print_summary(identity, summary)

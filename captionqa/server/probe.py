@@ -145,6 +145,12 @@ class Probe:
         except _TROUBLE:
             return None
 
+    async def answers_without_key(self) -> bool:
+        """Whether it has a key and nevertheless serves those who do not give it."""
+        if "Authorization" not in self._headers:
+            return False
+        return await self._json("/v1/models") is not None
+
     async def version(self) -> str | None:
         fields = await self._json("/version")
         version = fields.get("version") if isinstance(fields, dict) else None

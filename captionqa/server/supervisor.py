@@ -172,6 +172,11 @@ class Supervisor:
         assert self._watch is not None
         started = time.monotonic()
         await self._watch.until_ready()
+        if await self._watch.probe.answers_without_key():
+            raise EngineRefused(
+                "the engine serves everybody, also without its key: VLLM_API_KEY did not reach it. A container or a "
+                "wrapper (--vllm-command) may clear the environment. If it is meant so, say --no-api-key"
+            )
         version = await self._watch.probe.version()
         self._heart.tell(state=LeaseState.READY, detail="", version=version, url=self._url())
         self._been_ready = True

@@ -19,6 +19,8 @@ _SECRET = re.compile(r"API_?KEY$|_TOKEN$|SECRET|PASSWORD|PASSWD|CREDENTIALS?$", 
 _STAYS_IN_A_JOB = ("SLURM_CONF", "SLURM_CLUSTERS")
 _OURS = ("SBATCH_WAIT", "SBATCH_ARRAY_INX", "SBATCH_TEST_ONLY")
 """A user's own defaults for sbatch stay, but not what would change which jobs there are, or when the call returns."""
+_FULL = "sleeping and retrying"
+"""What sbatch says each time that it may not submit just now, and has not; it tries for 120 s (tried on 22.05)."""
 
 
 def submission_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -44,6 +46,12 @@ def submit(script: Path, arguments: Sequence[str], environ: Mapping[str, str]) -
         printed = slurm_command(["sbatch", "--parsable", *arguments, str(script)], environ)
     except SlurmError as error:
         if isinstance(error.__cause__, subprocess.TimeoutExpired):
+            if _FULL in (said := _received(error.__cause__)):
+                raise SlurmError(
+                    f"{script}: sbatch could not submit it: {said}\nSLURM's queue is full: it holds as many jobs, of "
+                    "all users, as it may (MaxJobCount). Submit again later; an array counts with all of its tasks, so "
+                    "fewer --shards may still fit."
+                ) from error
             raise SlurmError(
                 f"{script}: {error} The job may be in the queue all the same: look with `squeue --me` before you "
                 "submit again."
@@ -54,6 +62,13 @@ def submit(script: Path, arguments: Sequence[str], environ: Mapping[str, str]) -
         said = f"{script}: sbatch refused it: {error.received or error}"
         raise SlurmError(f"{said}\n{hint}" if hint else said) from error
     return parse_job_id(printed)
+
+
+def _received(timeout: subprocess.TimeoutExpired) -> str:
+    """The last line that a command printed as an error before its time was up."""
+    text = timeout.stderr or b""  # bytes, whatever was asked for
+    lines = (text if isinstance(text, str) else text.decode("utf-8", "replace")).strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def parse_job_id(printed: str) -> str:
@@ -117,7 +132,8 @@ def way_out(received: str) -> str:
     if "job array" in received.lower():
         most = max_array_size()
         allowed = "" if most is None else f" Here its ids go up to {most - 1} (MaxArraySize {most})."
-        return f"Too many tasks for one array, or ids that are none.{allowed} With fewer --shards each does more items."
+        fewer = "fewer --shards" if most is None else f"fewer --shards ({most} at most)"
+        return f"Too many tasks for one array, or ids that are none.{allowed} With {fewer} each does more items."
     fitting = (hint for pattern, hint in _WAYS_OUT.items() if re.search(pattern, received, re.IGNORECASE))
     return next(fitting, "")
 

@@ -83,7 +83,7 @@ def test_a_client_whose_node_crashes_goes_on_elsewhere(run: Run) -> None:
 
 
 def test_at_the_time_limit_client_and_server_drain_and_go_on_in_another_round(run: Run) -> None:
-    slow = ("--serve-option", "-- --latency 1 --max-num-seqs 1")  # two rounds of a minute each
+    slow = ("--serve-option", "-- --latency 1 --max-num-seqs 2")  # two answers a second: it takes several rounds
     submitted = run.submit(
         *slow, "--partition", "short", "--server-partition", "short", "--time", "1", "--server-time", "1",
         "--server-gres", "none:0", "--signal-seconds", 20, shards=1,
