@@ -199,9 +199,7 @@ class _Follower:
                 continue
             known = self._known.get(name)
             if known is None or known.lease.process != lease.process:
-                self._known[name] = (
-                    _Known(lease, now, known.endpoint, known.owner) if known else _Known(lease, now)
-                )
+                self._known[name] = _Known(lease, now, known.endpoint, known.owner) if known else _Known(lease, now)
                 continue
             if known.lease.heartbeat_at != lease.heartbeat_at:
                 known.moved_at = now

@@ -78,7 +78,11 @@ SERVER = ("--server-url", "http://127.0.0.1:1")
     ("arguments", "code", "fragments"),
     [
         ([], 2, ["Usage: captionqa", "Commands:"]),
-        (["captoin"], 2, ["no command 'captoin'. Commands: caption, qa, serve, servers, slurm, export, prompts, demo, standin."]),
+        (
+            ["captoin"],
+            2,
+            ["no command 'captoin'. Commands: caption, qa, serve, servers, slurm, export, prompts, demo, standin."],
+        ),
         (["caption"], 2, ["Missing option '--dataset-path'"]),
         (["caption", "--dataset-path", "x", "--nope"], 2, ["No such option", "--nope"]),
         (["caption", "--dataset-path", "empty"], 2, ["captionqa: no server: none is published"]),
