@@ -31,7 +31,7 @@ Examples:
   captionqa servers stop --all
   captionqa servers logs Qwen3-VL-4B-Instruct-101 -f
   captionqa servers prune
-  captionqa servers start --partition gpu --gres gpu:1 --model Qwen/Qwen3-VL-8B-Instruct
+  captionqa servers start --partition gpu --gres gpu:1 Qwen/Qwen3-VL-8B-Instruct
 """
 STOPPED_WITHIN_S = 120.0
 """Longer than a server's drain: 60 s, and the engine's end."""

@@ -135,7 +135,7 @@ def test_the_process_that_slurm_signals_is_captionqa() -> None:
         assert rendered(kind).splitlines()[-1].startswith("exec captionqa ")
 
 
-def finalized(tmp_path: Path, captionqa: str, **environ: str) -> tuple[int, list[str]]:
+def finalized(tmp_path: Path, captionqa: str, **given: Any) -> tuple[int, list[str]]:
     """Run a finalize script with these fake commands. Returns its exit code and what was called."""
     log = tmp_path / "calls"
     for name, body in (("captionqa", captionqa), ("scancel", "exit 0")):
@@ -143,7 +143,7 @@ def finalized(tmp_path: Path, captionqa: str, **environ: str) -> tuple[int, list
         fake.write_text(f'#!/bin/bash\necho "{name} $*" >> {shlex.quote(str(log))}\n{body}\n')
         fake.chmod(0o755)
     script = tmp_path / "job.sh"
-    script.write_text(rendered(Kind.FINALIZE, run="/o/r.run.json", output_dir="/o", server_jobs=["101"]))
+    script.write_text(rendered(Kind.FINALIZE, given, run="/o/r.run.json", output_dir="/o", server_jobs=["101"]))
     done = subprocess.run(
         ["/bin/bash", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, timeout=20, check=False
     )
@@ -158,6 +158,11 @@ def test_the_last_job_ends_as_the_export_did_and_stops_the_servers_whatever_it_w
         "captionqa export /o/r.run.json --output-dir /o",
         "captionqa servers stop --job 101 --output-dir /o",
     ]
+
+
+def test_the_servers_are_stopped_too_when_a_line_of_the_users_own_ends_the_script(tmp_path: Path) -> None:
+    ended, calls = finalized(tmp_path, "exit 0", setup=["exit 7"])
+    assert (ended, calls) == (7, ["captionqa servers stop --job 101 --output-dir /o"])
 
 
 def test_servers_that_cannot_be_drained_are_cancelled(tmp_path: Path) -> None:
