@@ -34,13 +34,8 @@ Examples:
 )
 @option("--prompt-style", default="SIMPLE", metavar="STYLE", help="See `captionqa prompts`; or a template file.")
 @shared_options
-def caption(dataset_path: Path, prompt_style: str, **options: Any) -> int:
+def caption(**options: Any) -> int:
     with stopping_on_signals():  # before the slow imports: a signal then must not look like a crash
-        from captionqa.cli.running import asking, run_task
-        from captionqa.core.requests import CAPTION_SAMPLING
-        from captionqa.data.prompt_files import caption_styles, load_style
-        from captionqa.run.tasks import CaptionTask
+        from captionqa.cli.running import caption_task, run_task
 
-        style = load_style(prompt_style, caption_styles(Path.cwd()))
-        task = CaptionTask(dataset_path, asking(options, style, CAPTION_SAMPLING), options["follow_symlinks"])
-        return int(run_task(task, options))
+        return int(run_task(caption_task(options), options))

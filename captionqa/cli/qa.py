@@ -39,14 +39,8 @@ Examples:
     "--skip-invalid", is_flag=True, help="Leave out and count rows that cannot be used, instead of refusing the file."
 )
 @shared_options
-def qa(question_path: Path, dataset_path: Path, prompt_style: str, skip_invalid: bool, **options: Any) -> int:
+def qa(**options: Any) -> int:
     with stopping_on_signals():  # before the slow imports: a signal then must not look like a crash
-        from captionqa.cli.running import asking, run_task
-        from captionqa.core.requests import QUESTION_SAMPLING
-        from captionqa.data.prompt_files import load_style, question_styles
-        from captionqa.run.tasks import QuestionTask
+        from captionqa.cli.running import question_task, run_task
 
-        style = load_style(prompt_style.removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
-        how = asking(options, style, QUESTION_SAMPLING)
-        task = QuestionTask(question_path, dataset_path, how, skip_invalid, options["follow_symlinks"])
-        return int(run_task(task, options))
+        return int(run_task(question_task(options), options))

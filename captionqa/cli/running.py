@@ -19,10 +19,10 @@ from captionqa.cli.progress import progress
 from captionqa.cli.queue import queue_asker
 from captionqa.core.items import Item
 from captionqa.core.outcomes import OutcomeKind
-from captionqa.core.requests import RequestFormat, Sampling
+from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, RequestFormat, Sampling
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.image_cache import ImageCache
-from captionqa.data.prompt_files import PromptStyle
+from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
 from captionqa.errors import ExitCode, UsageError
 from captionqa.report.tables import captions_line, metrics_table, outcome_lines
 from captionqa.run.discovery import FixedServers, LeasedServers, Servers
@@ -30,7 +30,7 @@ from captionqa.run.feed import prepare
 from captionqa.run.session import Report, Settings, run_session
 from captionqa.run.signals import BEFORE_THE_END
 from captionqa.run.store import Shard
-from captionqa.run.tasks import Asking, Task
+from captionqa.run.tasks import Asking, CaptionTask, QuestionTask, Task
 from captionqa.slurm.this_job import ThisJob, requeue
 
 Options = Mapping[str, Any]
@@ -43,6 +43,28 @@ def asking(options: Options, style: PromptStyle, defaults: Sampling) -> Asking:
     if options["strict_openai"]:
         sampling = replace(sampling, top_k=None, repetition_penalty=None)
     return Asking(style, options["system_prompt"], sampling, ImagePolicy(max_pixels=options["max_pixels"]))
+
+
+def caption_task(options: Options) -> Task:
+    """What `captionqa caption` is to do. Raises: UsageError for an unknown style."""
+    style = load_style(options["prompt_style"], caption_styles(Path.cwd()))
+    return CaptionTask(options["dataset_path"], asking(options, style, CAPTION_SAMPLING), options["follow_symlinks"])
+
+
+def question_task(options: Options) -> Task:
+    """What `captionqa qa` is to do. Raises: UsageError for an unknown style."""
+    style = load_style(options["prompt_style"].removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
+    return QuestionTask(
+        options["question_path"],
+        options["dataset_path"],
+        asking(options, style, QUESTION_SAMPLING),
+        options["skip_invalid"],
+        options["follow_symlinks"],
+    )
+
+
+TASKS = {"caption": caption_task, "qa": question_task}
+"""By command."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,12 @@ from typing import Any
 import click
 
 from captionqa.cli.main import commands
-from captionqa.cli.running import asking
-from captionqa.core.identity import DATA, identity_differences
-from captionqa.core.items import Item
-from captionqa.core.keys import facts_key, shard_of
-from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
-from captionqa.data.prompt_files import caption_styles, load_style, question_styles
-from captionqa.errors import IdentityMismatch, UsageError
-from captionqa.run.journal import JournalIndex
-from captionqa.run.store import RunPaths, read_identity, read_journals
-from captionqa.run.tasks import CaptionTask, QuestionTask, Task
+from captionqa.cli.running import TASKS
+from captionqa.core.keys import shard_of
+from captionqa.errors import UsageError
+from captionqa.run.session import ToDo, still_to_do
+from captionqa.run.store import RunPaths, read_identity, read_journals, refuse_other_identity
+from captionqa.run.tasks import Task
 from captionqa.slurm.options import SETTINGS
 
 REFUSED = {
@@ -81,7 +77,7 @@ def read_client_command(name: str, arguments: Sequence[str]) -> ClientCommand:
             value = options[parameter]
             if value is not None and (Path(value).name != value or value in (".", "..")):
                 raise UsageError(f"--{parameter.replace('_', '-')} {value!r}: must be a plain name.")
-        return ClientCommand(name, tuple(arguments), options, _task(name, options))
+        return ClientCommand(name, tuple(arguments), options, TASKS[name](options))
 
 
 def _in_neither(error: click.NoSuchOption, name: str) -> UsageError:
@@ -110,16 +106,6 @@ def parsed_command(name: str, arguments: Sequence[str]) -> click.Context:
     return command.make_context(name, list(arguments), parent=root)
 
 
-def _task(name: str, options: Mapping[str, Any]) -> Task:
-    style, symlinks = options["prompt_style"], options["follow_symlinks"]
-    if name == "caption":
-        how = asking(options, load_style(style, caption_styles(Path.cwd())), CAPTION_SAMPLING)
-        return CaptionTask(options["dataset_path"], how, symlinks)
-    loaded = load_style(style.removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
-    how = asking(options, loaded, QUESTION_SAMPLING)
-    return QuestionTask(options["question_path"], options["dataset_path"], how, options["skip_invalid"], symlinks)
-
-
 def count_items(client: ClientCommand, num_shards: int) -> Counter[int]:
     """Items in each shard; looks at the whole data set as the jobs will. Raises: InputError, UsageError."""
     counts: Counter[int] = Counter()
@@ -135,15 +121,14 @@ def count_items(client: ClientCommand, num_shards: int) -> Counter[int]:
 def incomplete_shards(
     client: ClientCommand, paths: RunPaths, model: str | None, num_shards: int, items: Counter[int]
 ) -> list[int]:
-    """The shards that have an item without an answer, or one whose facts have changed; `run.session` decides alike.
+    """The shards that have an item without an answer, or one whose facts have changed.
 
     Raises: IdentityMismatch when the files there are another run's, JournalCorrupt.
     """
-    recorded = read_identity(paths)
-    if recorded is None:
+    if read_identity(paths) is None:
         return sorted(items)
     if model is not None:
-        _refuse_other_identity(client, paths, recorded, model)
+        refuse_other_identity(paths, client.task.identity(model), client.options["data_moved"])
     index = read_journals(paths)
     limit = client.options["limit"]
     seen: Counter[int] = Counter()
@@ -151,29 +136,11 @@ def incomplete_shards(
     for item in client.task.items():
         shard = shard_of(item.id, num_shards)
         seen[shard] += 1
-        if (limit is None or seen[shard] <= limit) and _to_be_asked(item, index, client.options["retry_failed"]):
+        what = still_to_do(item, index.find(item.id), client.options["retry_failed"])
+        if what is not ToDo.NOTHING and (limit is None or seen[shard] <= limit):
             unfinished.add(shard)
             if len(unfinished) == len(items):
                 return sorted(unfinished)
     if limit is None:  # items that are gone are taken out of the exports by their shard's next start
         unfinished |= {shard_of(record["id"], num_shards) for record in index.unseen()}
     return sorted(unfinished)
-
-
-def _to_be_asked(item: Item, index: JournalIndex, retry_failed: bool) -> bool:
-    entry = index.find(item.id)
-    if entry is None or entry.key != item.key or (retry_failed and not entry.answered):
-        return True
-    return entry.removed or entry.facts_key != facts_key(item.facts)
-
-
-def _refuse_other_identity(client: ClientCommand, paths: RunPaths, recorded: Mapping[str, Any], model: str) -> None:
-    differences = identity_differences(recorded, client.task.identity(model))
-    if client.options["data_moved"]:
-        differences = [one for one in differences if not one[0].startswith(f"{DATA}.")]
-    if differences:
-        names = ", ".join(name for name, _, _ in differences)
-        raise IdentityMismatch(
-            f"{paths.identity}: this output belongs to another run; nothing was submitted. What differs: {names}. Give "
-            "the recorded settings to go on with that run, or a --run-name for a new one."
-        )

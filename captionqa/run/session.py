@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ from captionqa.run.connection import ChatConnection, Http
 from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
-from captionqa.run.journal import JournalIndex
+from captionqa.run.journal import Entry, JournalIndex
 from captionqa.run.runner import Runner
 from captionqa.run.signals import TIME_LIMIT, LoopSignals
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
@@ -111,6 +112,23 @@ class Report:
     stopped_by: str | None = None
 
 
+class ToDo(Enum):
+    """What is left to do for an item."""
+
+    ASK = auto()
+    REFRESH = auto()
+    """Its answer stays; what else is recorded about it (gold, category) is not what it was."""
+    NOTHING = auto()
+
+
+def still_to_do(item: Item, entry: Entry | None, retry_failed: bool) -> ToDo:
+    """``entry``: what the journals say of the item."""
+    if entry is None or entry.key != item.key or (retry_failed and not entry.answered):
+        return ToDo.ASK
+    changed = entry.removed or entry.facts_key != facts_key(item.facts)
+    return ToDo.REFRESH if changed else ToDo.NOTHING
+
+
 @dataclass(slots=True)
 class _Walk:
     """The items of one session that need an answer, and what was seen on the way."""
@@ -135,12 +153,13 @@ class _Walk:
                 return
             self.seen += 1
             entry = index.find(item.id)
-            if entry is None or entry.key != item.key or (settings.retry_failed and not entry.answered):
+            what = still_to_do(item, entry, settings.retry_failed)
+            if what is ToDo.ASK or entry is None:
                 yield item
                 continue
             self.answered_before += entry.answered
             self.failed_before += not entry.answered
-            if entry.removed or entry.facts_key != facts_key(item.facts):
+            if what is ToDo.REFRESH:
                 yield replace(item, content=(), recorded=index.read(item.id))
         self.complete = True
 

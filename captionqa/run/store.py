@@ -157,7 +157,7 @@ class RunStore:
         replaces = overwrite
         if not overwrite:
             try:
-                _refuse_other_identity(paths, identity, data_moved)
+                refuse_other_identity(paths, identity, data_moved)
             except IdentityMismatch:
                 # A first start that failed has recorded no answer that another identity could put in doubt.
                 replaces = shard.alone and not read_journals(paths).has_answers
@@ -231,7 +231,8 @@ def _refuse_other_partition(paths: RunPaths, shard: Shard, say: Say) -> None:
             Claim.acquire(journal, say=say).release()
 
 
-def _refuse_other_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bool) -> None:
+def refuse_other_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bool) -> None:
+    """Raises: IdentityMismatch with what differs from the recorded run, JournalCorrupt."""
     recorded = read_identity(paths)
     if recorded is None:
         journals = paths.journals()
@@ -276,7 +277,7 @@ def _write_identity(paths: RunPaths, identity: Mapping[str, Any], data_moved: bo
     try:
         _link_or_rename(fresh, paths.identity)
     except FileExistsError:
-        _refuse_other_identity(paths, identity, data_moved)
+        refuse_other_identity(paths, identity, data_moved)
     except OSError as error:
         raise SaveFailed(f"{paths.identity}: cannot be written ({error.strerror}).") from error
     finally:
