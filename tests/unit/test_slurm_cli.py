@@ -282,7 +282,7 @@ def test_the_files_of_another_run_are_refused_now_and_not_in_the_job(lab: Lab) -
     lab.answer(NAMES[0])
     code, _, err = lab.run(*CAPTION, "--max-tokens", "7")
     assert code == 2
-    assert "belongs to another run; nothing was submitted. What differs: sampling.max_tokens" in err
+    assert "belongs to another run; nothing was touched. What differs:\n  sampling.max_tokens: " in err
     assert lab.submitted() == []
 
 
