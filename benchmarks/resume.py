@@ -48,8 +48,9 @@ def _multiply_run(folder: Path) -> None:
     from captionqa.core.requests import QUESTION_SAMPLING
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import load_style, question_styles
+    from captionqa.run.question_task import QuestionTask
     from captionqa.run.store import RunStore, Shard
-    from captionqa.run.tasks import Asking, QuestionTask
+    from captionqa.run.tasks import Asking
 
     style = load_style("default", question_styles(Path("/")))
     task = QuestionTask(folder / "questions.parquet", folder, Asking(style, None, QUESTION_SAMPLING, ImagePolicy()))

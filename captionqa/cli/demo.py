@@ -73,8 +73,9 @@ def _asker(url: str, folder: Path) -> Callable[[str, Path, Path | None], Report]
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import caption_styles, load_style, question_styles
     from captionqa.run.discovery import FixedServers
+    from captionqa.run.question_task import QuestionTask
     from captionqa.run.session import Settings, run_session
-    from captionqa.run.tasks import Asking, CaptionTask, QuestionTask, Task
+    from captionqa.run.tasks import Asking, CaptionTask, Task
 
     def ask(style: str, dataset: Path, questions: Path | None) -> Report:
         task: Task

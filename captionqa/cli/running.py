@@ -30,7 +30,7 @@ from captionqa.run.feed import prepare
 from captionqa.run.session import Report, Settings, run_session
 from captionqa.run.signals import BEFORE_THE_END
 from captionqa.run.store import Shard
-from captionqa.run.tasks import Asking, CaptionTask, QuestionTask, Task
+from captionqa.run.tasks import Asking, CaptionTask, Task
 from captionqa.slurm.this_job import ThisJob, requeue
 
 Options = Mapping[str, Any]
@@ -53,6 +53,8 @@ def caption_task(options: Options) -> Task:
 
 def question_task(options: Options) -> Task:
     """What `captionqa qa` is to do. Raises: UsageError for an unknown style."""
+    from captionqa.run.question_task import QuestionTask  # pyarrow: captions do without
+
     style = load_style(options["prompt_style"].removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
     return QuestionTask(
         options["question_path"],

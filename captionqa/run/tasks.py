@@ -1,4 +1,5 @@
-"""The two tasks: which items a run asks, what decides its answers' meaning, and which exports its records fold into.
+"""Tasks: which items a run asks, what decides its answers' meaning, and which exports its records fold into. Questions
+have a module of their own (`question_task`): only they need pyarrow, which takes a while to import.
 
 In: options that were checked, and the data set. Out: items, an identity, export files. Never talks to a server.
 """
@@ -12,17 +13,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from captionqa.core.captions import CaptionFold
-from captionqa.core.choices import LETTERS
 from captionqa.core.items import ImageSource, Item
 from captionqa.core.keys import item_key
 from captionqa.core.metrics import MetricsFold
 from captionqa.core.outcomes import OutcomeKind
-from captionqa.core.prompts import interleave, render_prompt
+from captionqa.core.prompts import render_prompt
 from captionqa.core.requests import Sampling
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.folders import count_images, iter_images
 from captionqa.data.prompt_files import PromptStyle
-from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions
 from captionqa.errors import InputError, UsageError
 from captionqa.run.exports import JsonObject, json_object, write_json
 from captionqa.run.journal import JournalIndex, Record
@@ -84,7 +83,7 @@ class CaptionTask:
     takes_empty: bool = field(default=False, init=False)
 
     def check(self, mine: Mine) -> tuple[int, int]:
-        _render(self.asking.style, n=1, image_name="an image's name")
+        render_style(self.asking.style, n=1, image_name="an image's name")
         count, own = count_images(self.dataset, mine)
         if count == 0:
             raise InputError(f"{self.dataset}: no image there (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff).")
@@ -92,8 +91,8 @@ class CaptionTask:
 
     def items(self) -> Iterator[Item]:
         for ordinal, image in enumerate(iter_images(self.dataset, follow_symlinks=self.follow_symlinks)):
-            prompt = _render(self.asking.style, n=1, image_name=image.name)
-            yield Item(image.name, ordinal, _key(image.name, (image, prompt)), (image, prompt), {})
+            prompt = render_style(self.asking.style, n=1, image_name=image.name)
+            yield Item(image.name, ordinal, content_key(image.name, (image, prompt)), (image, prompt), {})
 
     def identity(self, model: str) -> dict[str, Any]:
         data = {"dataset_path": os.path.realpath(self.dataset)}
@@ -107,75 +106,7 @@ class CaptionTask:
         return {}
 
 
-@dataclass(slots=True)
-class QuestionTask:
-    """Answer and grade a question set."""
-
-    question_path: Path
-    dataset: Path
-    asking: Asking
-    skip_invalid: bool = False
-    follow_symlinks: bool = False
-    image_cache_bytes: int = field(default=64 << 20, init=False)
-    takes_empty: bool = field(default=True, init=False)
-    found: SetCheck | None = field(default=None, init=False)
-
-    def check(self, mine: Mine) -> tuple[int, int]:
-        if not self.dataset.is_dir():
-            raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
-        _render(self.asking.style, question="?", choices=(), choices_in_question=False, letters=LETTERS)
-        self.found = check_questions(self.question_path, skip_invalid=self.skip_invalid, mine=mine)
-        return self.found.rows - self.found.invalid_count, self.found.mine
-
-    def items(self) -> Iterator[Item]:
-        for asked in iter_questions(self.question_path, self.dataset, follow_symlinks=self.follow_symlinks):
-            yield question_item(asked, self.asking.style)
-
-    def identity(self, model: str) -> dict[str, Any]:
-        data = {
-            "question_path": os.path.realpath(self.question_path),
-            "dataset_path": os.path.realpath(self.dataset),
-        }
-        return {"task": "qa", "model": model, **self.asking.identity(), "answer_mode": "text", "data": data}
-
-    def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths:
-        folder = output_dir / "qa" / model_name
-        return RunPaths(folder / run_name if run_name else folder, f"{model_name}_qa")
-
-    def notes(self) -> dict[str, Any]:
-        if self.found is None or not self.found.invalid_count:
-            return {}
-        return {
-            "skipped_invalid": self.found.invalid_count,
-            "skipped_invalid_first": [str(problem) for problem in self.found.invalid],
-        }
-
-
-def question_item(asked: SetQuestion, style: PromptStyle) -> Item:
-    """The request for one question, with what its result row needs."""
-    question = asked.question
-    text = _render(
-        style,
-        question=question.text,
-        choices=question.choices,
-        choices_in_question=question.choices_in_text,
-        letters=LETTERS,
-    )
-    content, fitted = interleave(text, asked.images)
-    facts = {
-        "question": question.text,
-        "choices": list(question.choices),
-        "answer": question.answer,
-        "gold_letter": question.gold.letter,
-        "category": question.category,
-        "source": question.source,
-        "image_paths": [image.name for image in asked.images],
-        **({} if fitted else {"placeholders_fit": False}),
-    }
-    return Item(question.qid, asked.row, _key(question.qid, content), content, facts)
-
-
-def _render(style: PromptStyle, **values: object) -> str:
+def render_style(style: PromptStyle, **values: object) -> str:
     """Raises: UsageError naming the template's file."""
     try:
         return render_prompt(style.template, **values)
@@ -183,7 +114,8 @@ def _render(style: PromptStyle, **values: object) -> str:
         raise UsageError(f"{style.path}: {error}") from error
 
 
-def _key(item_id: str, content: tuple[str | ImageSource, ...]) -> str:
+def content_key(item_id: str, content: tuple[str | ImageSource, ...]) -> str:
+    """Key of a request with these texts and images, in their order."""
     return item_key(item_id, [part if isinstance(part, str) else (part.name, part.version) for part in content])
 
 

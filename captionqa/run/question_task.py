@@ -1,0 +1,86 @@
+"""The task of answering a question set: its rows as items, each with what a result row needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from captionqa.core.choices import LETTERS
+from captionqa.core.items import Item
+from captionqa.core.prompts import interleave
+from captionqa.data.prompt_files import PromptStyle
+from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions
+from captionqa.errors import InputError
+from captionqa.run.store import RunPaths
+from captionqa.run.tasks import Asking, Mine, content_key, render_style
+
+
+@dataclass(slots=True)
+class QuestionTask:
+    """Answer and grade a question set."""
+
+    question_path: Path
+    dataset: Path
+    asking: Asking
+    skip_invalid: bool = False
+    follow_symlinks: bool = False
+    image_cache_bytes: int = field(default=64 << 20, init=False)
+    takes_empty: bool = field(default=True, init=False)
+    found: SetCheck | None = field(default=None, init=False)
+
+    def check(self, mine: Mine) -> tuple[int, int]:
+        if not self.dataset.is_dir():
+            raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
+        render_style(self.asking.style, question="?", choices=(), choices_in_question=False, letters=LETTERS)
+        self.found = check_questions(self.question_path, skip_invalid=self.skip_invalid, mine=mine)
+        return self.found.rows - self.found.invalid_count, self.found.mine
+
+    def items(self) -> Iterator[Item]:
+        for asked in iter_questions(self.question_path, self.dataset, follow_symlinks=self.follow_symlinks):
+            yield question_item(asked, self.asking.style)
+
+    def identity(self, model: str) -> dict[str, Any]:
+        data = {
+            "question_path": os.path.realpath(self.question_path),
+            "dataset_path": os.path.realpath(self.dataset),
+        }
+        return {"task": "qa", "model": model, **self.asking.identity(), "answer_mode": "text", "data": data}
+
+    def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths:
+        folder = output_dir / "qa" / model_name
+        return RunPaths(folder / run_name if run_name else folder, f"{model_name}_qa")
+
+    def notes(self) -> dict[str, Any]:
+        if self.found is None or not self.found.invalid_count:
+            return {}
+        return {
+            "skipped_invalid": self.found.invalid_count,
+            "skipped_invalid_first": [str(problem) for problem in self.found.invalid],
+        }
+
+
+def question_item(asked: SetQuestion, style: PromptStyle) -> Item:
+    """The request for one question, with what its result row needs."""
+    question = asked.question
+    text = render_style(
+        style,
+        question=question.text,
+        choices=question.choices,
+        choices_in_question=question.choices_in_text,
+        letters=LETTERS,
+    )
+    content, fitted = interleave(text, asked.images)
+    facts = {
+        "question": question.text,
+        "choices": list(question.choices),
+        "answer": question.answer,
+        "gold_letter": question.gold.letter,
+        "category": question.category,
+        "source": question.source,
+        "image_paths": [image.name for image in asked.images],
+        **({} if fitted else {"placeholders_fit": False}),
+    }
+    return Item(question.qid, asked.row, content_key(question.qid, content), content, facts)
