@@ -162,7 +162,8 @@ class _Follower:
         self._jobs: Mapping[str, Job] | None = None
         self._asked_at = float("-inf")
         self._hopeless_since: float | None = None
-        self._said: tuple[str, float] = ("", 0.0)
+        self._said: dict[str, float] = {}
+        """What was said, and when last."""
 
     async def follow(self) -> None:
         while True:
@@ -175,14 +176,16 @@ class _Follower:
 
     async def _look(self) -> None:
         """One look at the folder, and at the queue while no server answers."""
-        leases = await asyncio.to_thread(read_leases, self._servers.output_dir)
         now = time.monotonic()
-        unpublished = not leases.found and self._servers.name is None
-        matters = unpublished or any(lease.job is not None for lease in leases.found.values())
+        try:
+            self._note(await asyncio.to_thread(read_leases, self._servers.output_dir), now)
+        except UsageError as error:  # NFS has its moments; what is known stays known
+            self._say(str(error), now)
+        unpublished = not self._known and self._servers.name is None
+        matters = unpublished or any(known.lease.job is not None for known in self._known.values())
         if matters and not self._pool.any_up and now - self._asked_at >= QUEUE_EVERY_S:
             self._jobs = await asyncio.to_thread(self._servers.ask_queue)
             self._asked_at = time.monotonic()
-        self._note(leases, now)
         for known in list(self._known.values()):
             # What the queue said before the last heartbeat says nothing about this server; it may also be a job of
             # another cluster that shares the file system.
@@ -224,12 +227,19 @@ class _Follower:
         """Make the pool agree with what a lease says."""
         lease, endpoint = known.lease, known.endpoint
         wanted = known.judgement.standing is Standing.READY and lease.model == self._model
-        if endpoint is not None and (not wanted or endpoint.url != lease.url or known.owner != lease.process):
+        if endpoint is not None and not wanted:
             self._retire(known, known.judgement.why or known.judgement.standing.value)
+        elif endpoint is not None and (endpoint.url != lease.url or known.owner != lease.process):
+            self._retire(known, f"it was started again, at {lease.url}")
         if wanted and known.endpoint is None:
             given = self._servers.api_key
-            connection = self._connect(lease.url, given or await asyncio.to_thread(read_key, lease))
-            known.endpoint = self._pool.add(connection, model=lease.model, leased=given is None)
+            try:
+                key = given or await asyncio.to_thread(read_key, lease)
+            except UsageError as error:  # it may just be on its way out, lease and key: the next look will tell
+                known.judgement = Judgement(Standing.LOST, str(error))
+                self._say(str(error), time.monotonic())
+                return
+            known.endpoint = self._pool.add(self._connect(lease.url, key), model=lease.model, leased=given is None)
             known.owner = lease.process
 
     def _retire(self, known: _Known, why: str) -> None:
@@ -288,9 +298,8 @@ class _Follower:
         )
 
     def _say(self, text: str, now: float) -> None:
-        said, at = self._said
-        if text != said or now - at >= SAID_AGAIN_S:
-            self._said = (text, now)
+        if now - self._said.get(text, float("-inf")) >= SAID_AGAIN_S:
+            self._said[text] = now
             self._pool.say(text)
 
 

@@ -307,3 +307,33 @@ def test_a_lease_that_cannot_be_read_for_a_moment_changes_nothing(world: World) 
             await until(lambda: not urls(pool))
 
     within_time(body)
+
+
+def test_a_key_that_is_not_there_for_a_moment_is_looked_for_again(world: World) -> None:
+    async def body() -> None:
+        lease = world.publish("a")
+        key = Path(lease.lease.key_file or "")
+        aside = key.rename(key.with_suffix(".aside"))
+        opening = asyncio.create_task(world.following().__aenter__())
+        await until(lambda: any("the key of server a cannot be used" in said for said in world.heard))
+        aside.rename(key)
+        assert urls(await opening) == ["http://a:1/v1"]
+
+    within_time(body)
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        world.publish("a")
+        async with world.following() as pool:
+            with monkeypatch.context() as patched:
+                patched.setattr(discovery, "read_leases", stale)
+                await until(lambda: "a stale NFS handle" in world.heard)
+                await asyncio.sleep(0.03)
+            assert urls(pool) == ["http://a:1/v1"]
+            assert world.heard.count("a stale NFS handle") == 1
+
+    def stale(_: Path) -> Any:
+        raise UsageError("a stale NFS handle")
+
+    within_time(body)
