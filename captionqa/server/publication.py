@@ -54,6 +54,7 @@ async def publish(
         restarts=settings.restarts,
         key_file=str(settings.key_file) if settings.key_file is not None else None,
         log_file=str(settings.log_file),
+        detail="loading the model",
     )
     published = PublishedLease(settings.folder, lease)
     published.update()

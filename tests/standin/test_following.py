@@ -79,7 +79,7 @@ def test_when_one_of_two_servers_goes_the_other_does_the_rest_and_nothing_fails(
 
 
 def test_a_server_that_joins_later_takes_its_share(cli: Cli, drawn: Drawn) -> None:
-    started(cli, "first", "--", "--latency", 0.5)
+    started(cli, "first", "--", "--latency", 0.3)
     client = cli.start(*drawn.caption.arguments, "--max-concurrency", 1)
     client.until(lambda: answered(cli, drawn) >= 1)
     started(cli, "second")
@@ -222,7 +222,7 @@ def test_a_job_whose_end_is_known_stops_in_time_without_a_signal(
 ) -> None:
     started(cli, "s", "--", "--latency", 1, "--max-num-seqs", 2)
     env = {**slurm_job, "SLURM_JOB_END_TIME": str(int(time.time()) + 8)}
-    ended = cli.run(*drawn.caption.arguments, "--requeue-limit", 5, env=env, code=75)
+    ended = cli.run(*drawn.caption.arguments, "--max-concurrency", 2, "--requeue-limit", 5, env=env, code=75)
     assert "stopped by the time limit; the same command goes on" in ended.out
     assert requeues(tmp_path) == ["requeue 104"]
 
