@@ -13,8 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from captionqa.errors import UsageError
-from captionqa.run.discovery import AskQueue, LeasedServers, server_jobs
+from captionqa.run.discovery import AskQueue, LeasedServers, publishes_below, server_jobs
 from captionqa.server.lease import Leases, read_leases, servers_folder
+from captionqa.slurm.jobs import Job
 
 URL_VARIABLES = ("CAPTIONQA_SERVER_URL", "VLLM_BASE_URL", "OPENAI_BASE_URL")
 KEY_VARIABLES = ("CAPTIONQA_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY")
@@ -41,14 +42,23 @@ def choose_leases(output_dir: Path, api_key: str | None, ask_queue: AskQueue) ->
     if not leases.found:
         jobs = ask_queue()
         if not server_jobs(jobs or {}, output_dir):
-            raise UsageError(_no_server(folder, leases))
+            raise UsageError(_no_server(folder.absolute(), leases, jobs))
     return LeasedServers(output_dir, api_key, ask_queue=ask_queue), f"the leases in {folder}"
 
 
-def _no_server(folder: Path, leases: Leases) -> str:
+def _no_server(folder: Path, leases: Leases, jobs: Mapping[str, Job] | None) -> str:
+    if jobs is None:
+        queue = ""
+    else:
+        queue = ", and no job that brings one up there is in the queue"
+        elsewhere = sorted({str(where) for job in jobs.values() if (where := publishes_below(job)) is not None})
+        if elsewhere:
+            queue += (
+                f" (but one for {', '.join(elsewhere)} is: give that as --output-dir, or work in the folder above it)"
+            )
     ignored = "".join(f"\n  {name}.json there is ignored: {why}" for name, why in leases.ignored.items())
     return (
-        f"no server: none is published in {folder}, and no job that brings one up is in the queue.{ignored}\n"
+        f"no server: none is published in {folder}{queue}.{ignored}\n"
         "Start one with `sbatch slurm/server.sh` or `captionqa serve`, or give --server-url http://HOST:PORT (or "
         "CAPTIONQA_SERVER_URL). To try things without a GPU: `captionqa standin` in another terminal, or "
         "`captionqa demo`."

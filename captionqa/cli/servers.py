@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from captionqa.cli.options import option
+from captionqa.cli.slurm_options import config_option
 from captionqa.errors import ExitCode, ServerError, UsageError
 
 if TYPE_CHECKING:
     from captionqa.run.discovery import AskQueue
     from captionqa.run.server_list import ListedServer, ServerList
+    from captionqa.slurm.jobs import Job
 
 HELP = """The servers that are published below the output folder: those that `captionqa serve` (slurm/server.sh) brought
 up, what they do, and whether they still live.
@@ -44,27 +47,40 @@ FOLDER = option(
 @click.group(help=HELP, invoke_without_command=True)
 @FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-@click.pass_context
-def servers(ctx: click.Context, output_dir: Path, as_json: bool) -> int:
+@config_option
+def servers(output_dir: Path, as_json: bool, **_: Any) -> int:
+    ctx = click.get_current_context()
     ctx.obj = output_dir
     if ctx.invoked_subcommand is not None:
         return ExitCode.COMPLETE
     listed = _look(output_dir)
+    rows = [*(one.to_dict() for one in listed.servers), *map(_unpublished_row, listed.unpublished)]
     if as_json:
-        shown = {"servers": [one.to_dict() for one in listed.servers], "ignored": dict(listed.ignored)}
-        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({"servers": rows, "ignored": dict(listed.ignored)}, indent=2, ensure_ascii=False))
         return ExitCode.COMPLETE
     from captionqa.report.tables import servers_table
 
-    if listed.servers:
-        click.echo(servers_table([one.to_dict() for one in listed.servers]))
+    if rows:
+        click.echo(servers_table(rows))
     else:
-        click.echo(f"no server is published below {output_dir}/servers. Start one: sbatch slurm/server.sh")
+        click.echo(f"no server is published below {output_dir.absolute()}/servers. Start one: sbatch slurm/server.sh")
     for name, why in listed.ignored.items():
         click.echo(f"{name}.json is ignored: {why}", err=True)
     if any(one.dead for one in listed.servers):
         click.echo("`captionqa servers prune` removes the dead ones; `captionqa servers logs NAME` shows why they died")
     return ExitCode.COMPLETE
+
+
+def _unpublished_row(job: Job) -> dict[str, Any]:
+    """A server whose job waits in the queue, or has just begun: it has no lease yet."""
+    from captionqa.run.discovery import is_queued, queued
+
+    nothing = dict.fromkeys(
+        ("model", "url", "engine", "version", "running", "waiting", "started_at", "heartbeat_at", "age_s", "log_file")
+    )
+    state = "queued" if is_queued(job) else "starting"
+    return {"name": f"job {job.id}", "state": state, "detail": queued(job), "node": job.node or None, "job": job.id,
+            "restarts": job.restarts or 0, **nothing}  # fmt: skip
 
 
 def _subcommand_folder(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
@@ -89,7 +105,10 @@ def stop(names: Sequence[str], every: bool, job_ids: Sequence[str], wait: bool, 
     is taken out of it."""
     if not (names or every or job_ids):
         raise UsageError("name a server (see `captionqa servers`), or say --all, or --job ID.")
-    listed = {one.lease.name: one for one in _look(output_dir).servers}
+    looked = _look(output_dir)
+    listed = {one.lease.name: one for one in looked.servers}
+    if every:
+        job_ids = [*job_ids, *(job.id for job in looked.unpublished)]
     if unknown := sorted(set(names) - listed.keys()):
         raise UsageError(f"no server {unknown[0]!r}. Published: {', '.join(listed) or 'none'}.")
     problems = [] if not job_ids else _stop_jobs(job_ids)
@@ -147,10 +166,16 @@ def start(ctx: click.Context, arguments: Sequence[str]) -> Any:
     """Submit a server job: the same as `captionqa slurm submit server`, with its options."""
     from captionqa.cli.slurm import slurm
 
+    group = ctx.parent
+    assert group is not None, "start is a command of servers"
+    # What was not said before «start» is for the other command to find, in its own --config for example.
+    said = group.get_parameter_source("output_dir") not in (ParameterSource.DEFAULT, ParameterSource.ENVIRONMENT)
+    folder = ["--output-dir", str(ctx.obj)] if said else []
     return slurm.main(
-        ["submit", "server", "--output-dir", str(ctx.obj), *arguments],
+        ["submit", "server", *folder, *arguments],
         prog_name=f"{ctx.find_root().command_path} slurm",
         standalone_mode=False,
+        help_option_names=["-h", "--help"],
     )
 
 
@@ -175,8 +200,13 @@ def _stop_jobs(job_ids: Iterable[str]) -> list[str]:
 
     jobs = _ask_queue()()
     if jobs is None:
-        return [f"SLURM's queue cannot be asked: the servers of job {', '.join(job_ids)} are not stopped. Try again."]
+        return [
+            f"SLURM cannot be asked from here, so the servers of job {', '.join(job_ids)} are not stopped. Try it on a "
+            "login node, or again when the controller answers."
+        ]
     problems = []
+    for job_id in sorted(set(job_ids) - {name for job in jobs.values() for name in (job.id, job.array_id)}):
+        click.echo(f"job {job_id}: not in the queue, nothing to stop")
     for job in jobs.values():
         if not {job.id, job.array_id} & set(job_ids) or job.group is StateGroup.ENDED:
             continue

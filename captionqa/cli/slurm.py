@@ -210,7 +210,8 @@ def _submit_clients(name: str, options: dict[str, Any]) -> int:
 @click.argument("what", required=False, type=click.Path(path_type=Path))
 @OUTPUT_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
-def status(what: Path | None, output_dir: Path, as_json: bool) -> None:
+@config_option
+def status(what: Path | None, output_dir: Path, as_json: bool, **_: Any) -> None:
     from captionqa.cli import slurm_follow
 
     found = slurm_follow.chosen(what, output_dir)

@@ -12,7 +12,7 @@ from typing import Any
 from captionqa.cli.choosing import choose_urls
 from captionqa.cli.slurm_client import parsed_command
 from captionqa.errors import UsageError
-from captionqa.slurm.jobs import Job
+from captionqa.slurm.jobs import Job, StateGroup, state_group
 from captionqa.slurm.options import Kind
 from captionqa.slurm.submissions import Submission
 
@@ -39,6 +39,8 @@ class ServerChoice:
     arguments: tuple[str, ...]
     """Of `captionqa serve`, in those jobs."""
     why: str
+    waits_for: tuple[str, ...] = ()
+    """Jobs in the queue that bring up the servers that are counted on; empty when one is there."""
 
 
 def live_servers(output_dir: Path, jobs: Sequence[Job], models: Mapping[str, str | None]) -> list[LiveServer]:
@@ -152,4 +154,11 @@ def _of_the_live(
         )
     if served is None and len(models) != 1:
         raise UsageError(f"which model? There: {listed}. Choose one with --model.")
-    return ServerChoice(0, served or models.pop(), (), f"no new server: {listed} (--servers N starts N for this run)")
+    waiting = tuple(one.job for one in fitting if one.job is not None and state_group(one.state) is StateGroup.WAITING)
+    return ServerChoice(
+        0,
+        served or models.pop(),
+        (),
+        f"no new server: {listed} (--servers N starts N for this run)",
+        waiting if len(waiting) == len(fitting) else (),
+    )

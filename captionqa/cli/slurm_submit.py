@@ -88,10 +88,10 @@ def _refuse_running(paths: RunPaths, earlier: Sequence[Submission], jobs: Sequen
     for submission in earlier:
         live = [job for job in jobs if job.array_id in submission.clients and job.group is not StateGroup.ENDED]
         if submission.run == run and live:
-            ids = " ".join(submission.ids())
+            ids, folder = " ".join(submission.ids()), shlex.quote(str(submission.folder))
             raise UsageError(
-                f"{run}: jobs submitted before still work on this run ({len(live)} of {submission.clients[0]}, the "
-                f"first is {live[0].state}). Watch them: captionqa slurm status {submission.folder}\nTo submit it "
+                f"{run}: jobs submitted before still work on this run ({len(live)} of job {submission.clients[0]}, the "
+                f"first is {live[0].state}). Watch them: captionqa slurm status {folder}\nTo submit it "
                 f"anew, take them out first: scancel {ids}"
             )
 
@@ -169,7 +169,9 @@ def submit_pipeline(pipeline: Pipeline, options: Options) -> Submission:
     folder = new_folder(client.output_dir, client.name)
     make_log_folder(Path(options["log_dir"] or folder))
     with Submitting(folder, _environment()) as submitting:
-        server_job = dependency = None
+        server_job = None
+        # A client that waits for a server whose job is in the queue would use up its own time.
+        dependency = "?".join(f"after:{job}" for job in pipeline.servers.waits_for) or None
         for planned in planned_jobs(pipeline, options, folder):
             job = submitting.add(planned, dependency=dependency)
             if planned.kind is Kind.SERVER:

@@ -61,7 +61,7 @@ def servers_table(servers: Sequence[Mapping[str, Any]]) -> str:
         [
             *(_cell(server[column]) for column in columns),
             *(_cell(server[count]) for count in ("running", "waiting")),
-            duration(server["age_s"]),
+            "–" if server["age_s"] is None else duration(server["age_s"]),
         ]
         for server in servers
     ]

@@ -306,12 +306,12 @@ class _Follower:
 def server_jobs(jobs: Mapping[str, Job], output_dir: Path) -> list[Job]:
     """The jobs among these that bring up a server for this output folder, as far as their comment and folder tell."""
     wanted = output_dir.resolve()
-    return [job for job in jobs.values() if job.group is not StateGroup.ENDED and _publishes_below(job, wanted)]
+    return [job for job in jobs.values() if publishes_below(job) == wanted]
 
 
-def _publishes_below(job: Job, wanted: Path) -> bool:
+def publishes_below(job: Job) -> Path | None:
+    """The output folder of a job that brings up a server; None for every other job."""
     kind, _, where = job.comment.partition(" output=")
-    if kind != SERVER_COMMENT:
-        return False
-    folder = Path(where) if where else Path(job.work_dir or "/") / "output"
-    return folder.resolve() == wanted
+    if kind != SERVER_COMMENT or job.group is StateGroup.ENDED:
+        return None
+    return (Path(where) if where else Path(job.work_dir or "/") / "output").resolve()

@@ -221,7 +221,9 @@ class EndpointPool:
         endpoint.up = False
         endpoint.lost = True
         endpoint.trouble = trouble
-        self.say(f"{endpoint.url} does not answer ({trouble}); waiting for it, up to {self.server_wait_s:.0f} s")
+        # A leased one is looked for as long as its lease and its job give hope.
+        patience = "" if endpoint.leased else f", up to {self.server_wait_s:.0f} s"
+        self.say(f"{endpoint.url} does not answer ({trouble}); waiting for it{patience}")
         self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint))
 
     def _slow_down(self, endpoint: Endpoint, error: NoAnswer) -> None:
@@ -268,7 +270,8 @@ class EndpointPool:
             if trouble is None:
                 break
             if trouble != endpoint.trouble:
-                self.say(f"waiting for {endpoint.url} ({trouble}), up to {self.server_wait_s:.0f} s; Ctrl-C stops")
+                patience = "" if endpoint.leased else f", up to {self.server_wait_s:.0f} s"
+                self.say(f"waiting for {endpoint.url} ({trouble}){patience}; Ctrl-C stops")
             endpoint.trouble = trouble
             waited_s = min(time.monotonic() - lost_at, self.waited_s)
             if waited_s > self.server_wait_s and not self.any_up:

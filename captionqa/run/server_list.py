@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from captionqa.process import Process
-from captionqa.run.discovery import AskQueue, Judgement, Standing, judge
+from captionqa.run.discovery import AskQueue, Judgement, Standing, judge, server_jobs
 from captionqa.server.lease import Lease, read_leases
 from captionqa.server.probe import Counts, Probe
 from captionqa.slurm.jobs import Job
@@ -59,13 +59,17 @@ class ServerList:
     """By name."""
     ignored: Mapping[str, str]
     """Leases that are not believed, and why."""
+    unpublished: list[Job]
+    """Jobs that will bring up a server here: they wait in the queue, or have just begun."""
 
 
 def list_servers(output_dir: Path, ask_queue: AskQueue) -> ServerList:
     """Look at every published server: its lease, its job, whether it answers. Raises: UsageError."""
     leases = read_leases(output_dir)
-    jobs = ask_queue() if any(lease.job is not None for lease in leases.found.values()) else None
-    return ServerList(asyncio.run(_look_at(list(leases.found.values()), jobs)), leases.ignored)
+    jobs = ask_queue()
+    published = {lease.job for lease in leases.found.values()}
+    unpublished = [job for job in server_jobs(jobs or {}, output_dir) if job.id not in published]
+    return ServerList(asyncio.run(_look_at(list(leases.found.values()), jobs)), leases.ignored, unpublished)
 
 
 async def _look_at(leases: list[Lease], jobs: Mapping[str, Job] | None) -> list[ListedServer]:

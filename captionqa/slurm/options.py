@@ -135,7 +135,12 @@ def job_options(kind: Kind, given: Mapping[str, Any], **ours: Any) -> JobOptions
     if "gpus" in values:
         base = replace(base, gres=None)
     own = {"job_name": kind.job_name, "comment": kind.job_name}
-    return replace(base, **{**own, **values, **ours}, said=frozenset(values))
+    chosen = replace(base, **{**own, **values, **ours}, said=frozenset(values))
+    if chosen.signal_s is None or "signal_s" in values or chosen.time is None:
+        return chosen
+    # A short job that is told 120 s before its end is told before it has begun.
+    lead_s = min(chosen.signal_s, max(10.0, _minutes(chosen.time) * 60 / 4))
+    return replace(chosen, signal_s=int(lead_s))
 
 
 def id_ranges(ids: Sequence[int]) -> str:

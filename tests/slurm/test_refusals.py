@@ -171,7 +171,7 @@ def test_an_outage_of_the_controller_stops_no_work_and_makes_nothing_dead(run: R
         assert submit_.returncode == 1
         assert b"SLURM's controller does not answer" in refused[1]
         assert stop.returncode == 1
-        assert b"are not stopped. Try again." in not_told[1]
+        assert b"are not stopped. Try it on a login node, or again" in not_told[1]
         run.cluster.start_controller()
         assert follower.wait(LONG_S) == 0, (run.user.home / "said").read_text()
     told = (run.user.home / "said").read_text()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from .cluster import Cluster, User
-from .runs import MODEL, QUESTIONS, SLOW, Prepared, Run, prepare
+from .runs import MODEL, QUESTIONS, SLOW, Prepared, Run, Submitted, prepare
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -48,6 +49,24 @@ def test_the_shipped_scripts_need_no_url_and_the_client_waits_for_a_pending_serv
     user.run("captionqa", "servers", "stop", "--all")
     run.until_done()
     run.assert_complete()
+
+
+def test_a_server_in_the_queue_is_listed_counted_on_and_taken_out(run: Run) -> None:
+    run.user.write("c.toml", 'output-dir = "elsewhere"\n[slurm]\nserver-partition = "gpu"\nserver-mem = "2G"\n')
+    small = ("--cpus", 1, "--sbatch", "hold", "--engine", "standin", MODEL)
+    run.user.run("captionqa", "servers", "start", "--config", "c.toml", *small)
+    (server,) = json.loads(run.user.run("captionqa", "servers", "--config", "c.toml", "--json").stdout)["servers"]
+    assert (server["state"], server["detail"]) == ("queued", f"SLURM job {server['job']} is PENDING, JobHeldUser")
+    assert "one for" in run.user.run("captionqa", "qa", *QUESTIONS, code=2).stderr, "the other folder is not named"
+
+    ended = run.user.run(
+        "captionqa", "slurm", "submit", "qa", *QUESTIONS, "--output-dir", "elsewhere", "--mem", "1G", "--cpus", 1
+    )  # fmt: skip
+    client = Submitted(run, ended.stdout, ended.stderr).job("qa")
+    run.until(lambda: run.cluster.job(client).reason == "Dependency", "the client waits in the queue, not on a node")
+    run.user.run("scancel", client)
+    run.user.run("captionqa", "servers", "--config", "c.toml", "stop", "--all")
+    assert run.cluster.job(server["job"]).state == "CANCELLED"
 
 
 def test_a_server_that_is_requeued_onto_another_node_is_followed(run: Run) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from captionqa.cli.choosing import OWN_KEY_VARIABLES, base_url, choose_key, choose_leases, choose_urls
 from captionqa.errors import UsageError
+from captionqa.slurm.jobs import Job
 
 
 @pytest.mark.parametrize(
@@ -109,9 +110,15 @@ def test_without_any_url_nothing_is_chosen() -> None:
 
 
 def test_without_a_server_the_message_says_what_to_do(tmp_path: Path) -> None:
-    for queue in (None, {}):
-        with pytest.raises(UsageError, match=r"no server: none is published in .*servers, and no (.|\n)*--server-url"):
+    for queue, said in ((None, ""), ({}, ", and no job that brings one up there is in the queue")):
+        with pytest.raises(UsageError, match=rf"none is published in /.*servers{said}\.\n(.|\n)*--server-url"):
             choose_leases(tmp_path, None, lambda queue=queue: queue)
+
+
+def test_a_server_for_another_output_folder_is_pointed_out(tmp_path: Path) -> None:
+    job = Job("7", "7", "captionqa-server", "RUNNING", comment="captionqa-server", work_dir=str(tmp_path / "elsewhere"))
+    with pytest.raises(UsageError, match=rf"but one for {tmp_path}/elsewhere/output is: give that as --output-dir"):
+        choose_leases(tmp_path, None, lambda: {job.id: job})
 
 
 KEYS = {"CAPTIONQA_API_KEY": "one", "VLLM_API_KEY": "two\n", "OPENAI_API_KEY": "three"}

@@ -144,3 +144,12 @@ def test_task_ids_are_written_as_ranges(ids: list[int], text: str) -> None:
 )
 def test_the_shorter_of_two_limits(limit: str, shorter: str) -> None:
     assert shorter_time(limit, "01:00:00") == shorter
+
+
+@pytest.mark.parametrize(
+    ("given", "signal_s"),
+    [({}, 120), ({"time": "1"}, 15), ({"time": "00:00:30"}, 10), ({"time": "unlimited"}, 120), ({"time": "8"}, 120),
+     ({"time": "1", "signal-seconds": 50}, 50)],
+)  # fmt: skip
+def test_a_short_job_is_told_late_enough_to_have_done_something(given: dict[str, Any], signal_s: int) -> None:
+    assert job_options(Kind.CAPTION, given).signal_s == signal_s
