@@ -94,7 +94,7 @@ def test_an_unknown_model_ends_the_run_and_the_served_ones_are_listed(
 
 def test_without_a_server_the_message_says_what_to_do(cli: Cli, drawn: Drawn) -> None:
     ended = cli.run(*drawn.qa.arguments, code=2)
-    assert "no server: none is published in output/servers" in ended.err
+    assert f"no server: none is published in {cli.folder}/output/servers" in ended.err
     assert "captionqa standin" in ended.err
 
 

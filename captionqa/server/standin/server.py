@@ -173,13 +173,23 @@ class StandInServer:
                 await self._stop.wait()
         finally:
             server = runner.server
+            held = _transports(server)
             await runner.cleanup()
             # A connection that was accepted in that moment would stay open, with nobody behind it: aiohttp has closed
             # only those it knew of.
             await asyncio.sleep(0.05)  # for the loop to hand them over …
+            held += _transports(server)
             if server is not None:
                 await server.shutdown(0.001)
+            for transport in held:
+                transport.abort()  # closing alone waits for a peer that reads no more
             await asyncio.sleep(0.05)  # … and to close what was aborted
+
+
+def _transports(server: web.Server | None) -> list[asyncio.Transport]:
+    """Of the connections that a server has just now."""
+    connections = server.connections if server is not None else []
+    return [one.transport for one in connections if isinstance(one.transport, asyncio.Transport)]
 
 
 @contextlib.contextmanager
