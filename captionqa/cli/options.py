@@ -37,6 +37,14 @@ def option(name: str, *declarations: str, **settings: Any) -> Callable[[CommandT
     return click.option(name, *declarations, envvar=variable, show_envvar=True, **settings)
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """A config file's content. Raises: click.BadParameter for a file that is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+
+
 def read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
     """Take defaults from a TOML file: top-level names for every command, a table ``[caption]`` or ``[qa]`` for one.
 
@@ -44,10 +52,7 @@ def read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Pa
     """
     if path is None:
         return None
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.BadParameter(f"{path}: {error}") from error
+    content = read_toml(path)
     shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     everywhere = {command.name: _config_names(command) for command in _configured_commands(ctx)}
@@ -98,6 +103,16 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
+CONFIG_FILE = click.option(
+    "--config",
+    type=_FILE,
+    is_eager=True,
+    expose_value=False,
+    callback=read_config,
+    envvar="CAPTIONQA_CONFIG",
+    show_envvar=True,
+    help="TOML file with these options as names.",
+)
 _SHARED = (
     option("--server-url", multiple=True, metavar="URL", help="Base URL of a server, with or without /v1. Repeatable."),
     option("--api-key-file", type=_FILE, help="File that holds the server's API key (never given on a command line)."),
@@ -168,16 +183,7 @@ _SHARED = (
     ),
     option("--dry-run", is_flag=True, help="Print the plan and the first request; send nothing."),
     option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
-    click.option(
-        "--config",
-        type=_FILE,
-        is_eager=True,
-        expose_value=False,
-        callback=read_config,
-        envvar="CAPTIONQA_CONFIG",
-        show_envvar=True,
-        help="TOML file with these options as names.",
-    ),
+    CONFIG_FILE,
 )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from captionqa.cli.options import option, read_config
+from captionqa.cli.options import CONFIG_FILE, option
 from captionqa.errors import ServerError, UsageError
 from captionqa.server.stopping import Stopping
 
@@ -110,16 +110,7 @@ class Serve(click.Command):
 @option("--no-vision", is_flag=True, help="Ready without taking images.")
 @click.option("--lifeline", is_flag=True, hidden=True, help="Stop when stdin ends.")
 @click.option("--pace", hidden=True, help="Intervals as JSON, for tests.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    is_eager=True,
-    expose_value=False,
-    callback=read_config,
-    envvar="CAPTIONQA_CONFIG",
-    show_envvar=True,
-    help="TOML file with these options as names.",
-)
+@CONFIG_FILE
 def serve(model: str | None, extra: tuple[str, ...], requeue_limit: int, **options: Any) -> int:
     stopping = Stopping()
     with stopping.on_signals():  # before the slow imports: no signal is lost

@@ -5,13 +5,13 @@ The client jobs' options have plain names, the server jobs' the prefix ``server-
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from captionqa.cli.options import read_toml
 from captionqa.slurm.options import SETTINGS, Kind, Setting
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -122,10 +122,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> P
     """Take defaults from [slurm]. Raises: click.BadParameter for a file that is no TOML and for an unknown name."""
     if path is None:
         return None
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.BadParameter(f"{path}: {error}") from error
+    content = read_toml(path)
     table = content.get("slurm", {})
     names = [setting.name for setting in SETTINGS]
     known = [*names, *(SERVER_PREFIX + name for name in names if name != "log-dir"), *_OTHER_NAMES]
