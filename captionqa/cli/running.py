@@ -88,7 +88,7 @@ def plan(options: Options, say: Callable[[str], None], own_server: LeasedServers
     )
     shard, shard_source = choose_shard(options["num_shards"], options["shard_index"], environment)
     for name in ("model_name", "run_name"):
-        _refuse_path(name, options[name])
+        refuse_path(name, options[name])
     settings = Settings(
         servers=servers,
         output_dir=options["output_dir"],
@@ -282,6 +282,6 @@ def _without_payloads(value: Any) -> Any:
     return value
 
 
-def _refuse_path(name: str, value: str | None) -> None:
+def refuse_path(name: str, value: str | None) -> None:
     if value is not None and (not value.strip() or Path(value).name != value or value in (".", "..")):
         raise UsageError(f"--{name.replace('_', '-')} {value!r}: must be a plain name; it becomes a folder's.")

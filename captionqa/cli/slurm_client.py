@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from captionqa.cli.main import commands
-from captionqa.cli.running import TASKS
+from captionqa.cli.running import TASKS, refuse_path
 from captionqa.core.keys import shard_of
 from captionqa.errors import InputError, UsageError
 from captionqa.run.session import ToDo, still_to_do
@@ -77,9 +77,7 @@ def read_client_command(name: str, arguments: Sequence[str]) -> ClientCommand:
             if options.get(parameter):
                 raise UsageError(why)
         for parameter in ("model_name", "run_name"):
-            value = options[parameter]
-            if value is not None and (Path(value).name != value or value in (".", "..")):
-                raise UsageError(f"--{parameter.replace('_', '-')} {value!r}: must be a plain name.")
+            refuse_path(parameter, options[parameter])
         return ClientCommand(name, tuple(arguments), options, TASKS[name](options))
 
 
