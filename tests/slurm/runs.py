@@ -112,7 +112,7 @@ class Run:
         logs = "\n".join(path.read_text(errors="replace") for path in sorted(self.user.home.rglob("*.out")))
         assert results(self.output) == self.expected, logs
         assert self.answered() == 120, logs
-        assert self.leases() == {}
+        assert self.leases() == {}, f"{self.leases()}\n{logs}"
         assert "Traceback" not in logs, logs
 
 
