@@ -110,6 +110,17 @@ def read_completion(body: bytes) -> Completion:
     return Completion(text, str(finish_reason), reasoning, _usage(reply.get("usage")))
 
 
+def read_models(body: bytes) -> dict[str, int | None]:
+    """The served models in a 200 reply of ``/v1/models``, each with vLLM's ``max_model_len``: the tokens of prompt and
+    answer together. None where the server does not say. Raises: NoAnswer (transient) for what is no list of models."""
+    try:
+        models = json.loads(body)["data"] or ()
+        lengths = ((str(model["id"]), model.get("max_model_len")) for model in models)
+        return {name: length if isinstance(length, int) else None for name, length in lengths}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NoAnswer(Verdict.TRANSIENT, "garbage", f"/models is no list of models: {_shorten(body)}") from error
+
+
 def error_message(body: bytes) -> str:
     """The message of an error body: vLLM's ``{"error": {"message"}}``, ``{"error": "Unauthorized"}``,
     ``{"detail": …}``, or the beginning of whatever it is."""

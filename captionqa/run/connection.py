@@ -1,8 +1,8 @@
 """Connections: what one server is asked over HTTP, and every way in which it fails to answer as one exception.
 
-The server is described by the `openai` client (its own retries off, no proxy from the environment). Completions are
-bytes that were serialised once, posted over aiohttp, which is also the transport of that client. Through the SDK's own
-layers the same bytes cost 0.25 to 0.5 ms more of CPU each, more than all the rest of a request (docs/benchmarks.md).
+Completions are bytes that were serialised once, posted over aiohttp. Through the openai SDK's own layers the same bytes
+cost 0.25 to 0.5 ms more of CPU each, more than all the rest of a request (docs/benchmarks.md), and importing it half of
+a command's start.
 """
 
 from __future__ import annotations
@@ -10,25 +10,18 @@ from __future__ import annotations
 import io
 
 import aiohttp
-import httpx2
-import openai
 
-from captionqa.core.replies import Completion, NoAnswer, Verdict, classify_error, read_completion
+from captionqa.core.replies import Completion, NoAnswer, Verdict, classify_error, read_completion, read_models
 
 _WRITTEN_AT_ONCE_BYTES = 1 << 20
 
 
 class Http:
-    """The HTTP clients of a run: make it on the event loop, close it there."""
+    """The HTTP client of a run: make it on the event loop, close it there."""
 
     def __init__(self, *, connect_timeout_s: float, request_timeout_s: float) -> None:
-        self.sdk = openai.DefaultAioHttpClient(
-            trust_env=False,  # a proxy from the environment never leads to a node of the cluster
-            follow_redirects=False,
-            timeout=httpx2.Timeout(request_timeout_s, connect=connect_timeout_s),
-        )
         self.session = aiohttp.ClientSession(
-            trust_env=False,
+            trust_env=False,  # a proxy from the environment never leads to a node of the cluster
             # The senders bound the requests in flight; connections must not bound them again.
             connector=aiohttp.TCPConnector(limit=0),
             # In all, not between two reads: a server may also stop reading in the middle of a large body.
@@ -37,7 +30,6 @@ class Http:
         )
 
     async def aclose(self) -> None:
-        await self.sdk.aclose()
         await self.session.close()
 
 
@@ -46,36 +38,30 @@ class ChatConnection:
 
     def __init__(self, http: Http, url: str, api_key: str | None) -> None:
         self.url = url
-        # The SDK insists on a key; servers without one ignore it.
-        self._sdk = openai.AsyncOpenAI(base_url=url, api_key=api_key or "none", max_retries=0, http_client=http.sdk)
         self._session = http.session
-        self._completions = f"{url}/chat/completions"
-        self._headers = {"Content-Type": "application/json", **self._sdk.auth_headers}
+        self._headers = {"Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
 
-    async def models(self) -> list[str]:
-        """Ids of the served models."""
-        try:
-            page = await self._sdk.models.list()
-            return [str(model.id) for model in page.data or ()]
-        except openai.APIStatusError as error:
-            raise classify_error(error.status_code, error.response.headers, error.response.content) from error
-        except (openai.APIConnectionError, aiohttp.ClientError) as error:
-            raise _unreachable(error) from error
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:  # the SDK meets HTML, null, a list
-            raise NoAnswer(Verdict.TRANSIENT, "garbage", f"/models is no list of models: {error}") from error
+    async def models(self) -> dict[str, int | None]:
+        """Ids of the served models, each with its context length in tokens; None where the server does not say."""
+        return read_models(await self._ask("GET", "models"))
 
     async def complete(self, body: bytes) -> Completion:
         """Post a serialised chat-completions request."""
+        return read_completion(await self._ask("POST", "chat/completions", _payload(body)))
+
+    async def _ask(self, method: str, path: str, payload: bytes | io.BytesIO | None = None) -> bytes:
         try:
-            async with self._session.post(
-                self._completions, data=_payload(body), headers=self._headers, allow_redirects=False
+            async with self._session.request(
+                method, f"{self.url}/{path}", data=payload, headers=self._headers, allow_redirects=False
             ) as response:
                 reply = await response.read()
         except (aiohttp.ClientError, OSError) as error:
             raise _unreachable(error) from error
-        if response.status != httpx2.codes.OK:
+        if response.status != 200:
             raise classify_error(response.status, response.headers, reply)
-        return read_completion(reply)
+        return reply
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
@@ -89,7 +75,7 @@ def _unreachable(error: Exception) -> NoAnswer:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
-    # The SDK's transport calls a refused connection a time-out, so only the innermost cause can be believed.
+    # The outermost name need not be the trouble's: only the innermost cause can be believed.
     timed_out = any(isinstance(link, TimeoutError) for link in chain)
     text = next((str(link) for link in reversed(chain) if str(link)), type(chain[-1]).__name__)
     return NoAnswer(Verdict.TRANSIENT, "timeout" if timed_out else "connection", text)

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from captionqa.core.abilities import Abilities
 from captionqa.core.replies import Completion, NoAnswer, Verdict
 from captionqa.errors import ServerGone, ServerRefused
 
 CANARY_TIMEOUT_S = 30.0
+FIND_OUT_TIMEOUT_S = 120.0
+"""Several requests, of which the first with an image may have to wait for the server's own compilation."""
 RECHECK_FIRST_S = 0.25
 RECHECK_MOST_S = 5.0
 _NO_MODELS_LIST = ("http_404", "http_405", "http_501")
@@ -28,9 +31,19 @@ class Connection(Protocol):
 
     url: str
 
-    async def models(self) -> list[str]: ...
+    async def models(self) -> dict[str, int | None]: ...
 
     async def complete(self, body: bytes) -> Completion: ...
+
+
+FindOut = Callable[[Connection, str, int | None], Awaitable[Abilities]]
+"""Asks a server that answers what it can do; given its connection, the model and the context length it states. Raises:
+NoAnswer (it is greeted again later), ServerRefused (the run cannot go on with it)."""
+
+
+async def only_what_it_says(_: Connection, __: str, max_model_len: int | None) -> Abilities:
+    """`FindOut` for runs that want nothing special."""
+    return Abilities(max_model_len)
 
 
 class Endpoint:
@@ -48,6 +61,8 @@ class Endpoint:
         self.up = False
         self.lost = False
         """Whether it was up once and went away."""
+        self.abilities = Abilities()
+        """What it can do; found out each time it comes up."""
         self.trouble = "not asked yet"
         self.slowed_at = 0.0
         self.check: asyncio.Task[bool] | None = None
@@ -101,6 +116,7 @@ class EndpointPool:
         limit: int,
         server_wait_s: float,
         say: Callable[[str], None],
+        find_out: FindOut = only_what_it_says,
     ) -> None:
         self.endpoints = [Endpoint(connection, limit) for connection in connections]
         self.model = ""
@@ -110,6 +126,7 @@ class EndpointPool:
         self._wanted_model: str | None = None
         self.server_wait_s = server_wait_s
         self.say = say
+        self._find_out = find_out
         self._waiters: set[asyncio.Future[None]] = set()
         self._revivals: dict[Endpoint, asyncio.Task[None]] = {}
         self._failure: Exception | None = None
@@ -299,7 +316,7 @@ class EndpointPool:
             if endpoint.leased:
                 return f"{error.reason}: {error.detail}"
             if wanted_model and error.reason in _NO_MODELS_LIST:
-                served = [wanted_model]  # the first completion shows whether the name is right
+                served = {wanted_model: None}  # the first completion shows whether the name is right
             elif error.verdict is Verdict.REFUSED or (error.reason == "garbage" and not endpoint.lost):
                 raise refusal(endpoint.url, error) from error
             else:
@@ -308,14 +325,23 @@ class EndpointPool:
             return f"no list of models within {CANARY_TIMEOUT_S:.0f} s"
         if not served:
             return "serves no model yet"
-        model = self.model or wanted_model or served[0]
+        model = self.model or wanted_model or next(iter(served))
         if model not in served:
             raise ServerRefused(
                 f"{endpoint.url}: serves {', '.join(served)}, not {model}. Choose one of these with --model; all "
                 "servers of a run serve the same one."
             )
         self.model = model
-        return await self._canary(endpoint) if endpoint.lost else None
+        if endpoint.lost and (trouble := await self._canary(endpoint)) is not None:
+            return trouble
+        try:
+            async with asyncio.timeout(FIND_OUT_TIMEOUT_S):
+                endpoint.abilities = await self._find_out(endpoint.connection, model, served[model])
+        except NoAnswer as error:
+            return f"{error.reason}: {error.detail}"
+        except TimeoutError:
+            return f"its abilities were not found out within {FIND_OUT_TIMEOUT_S:.0f} s"
+        return None
 
     def _gone(self, endpoint: Endpoint, trouble: str) -> ServerGone:
         return ServerGone(

@@ -336,7 +336,7 @@ def _rename_all(files: list[Path], say: Say) -> None:
 
 def versions() -> dict[str, str]:
     """What answered: this package, Python and the libraries whose behaviour shows in results."""
-    libraries: Sequence[str] = ("openai", "aiohttp", "pillow", "pyarrow")
+    libraries: Sequence[str] = ("aiohttp", "pillow", "pyarrow")
     return {
         "captionqa": __version__,
         "python": platform.python_version(),

@@ -15,7 +15,7 @@ class FakeServer:
 
     def __init__(self, url: str = "http://a/v1") -> None:
         self.url = url
-        self.served = ["org/model"]
+        self.served: dict[str, int | None] = {"org/model": 4096}
         self.down: NoAnswer | None = None
         """What everything is answered with while this is set."""
         self.looks_until_up = 0
@@ -32,7 +32,7 @@ class FakeServer:
         self.canaries = 0
         self.lists = 0
 
-    async def models(self) -> list[str]:
+    async def models(self) -> dict[str, int | None]:
         self.lists += 1
         await asyncio.sleep(0)
         if self.looks_until_up:

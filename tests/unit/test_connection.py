@@ -77,7 +77,7 @@ def test_what_is_sent_is_the_body_as_it_was_made_with_the_key_and_past_any_proxy
             assert (await connection.complete(large)).text == "hello"
         assert received[0].endswith(b"\r\n\r\n" + large)
         async with connected(reply(MODELS)) as (connection, received):
-            assert await connection.models() == ["org/model"]
+            assert await connection.models() == {"org/model": None}
 
     within_time(body)
 
@@ -130,7 +130,7 @@ def test_a_port_where_nobody_listens_is_no_timeout() -> None:
 def test_a_redirect_is_not_followed_with_the_key() -> None:
     async def body() -> None:
         async with connected(reply(OK)) as (elsewhere, received):
-            away = b"HTTP/1.1 307 T\r\nLocation: %b/x\r\nContent-Length: 0\r\n\r\n" % elsewhere.url.encode()
+            away = reply(b"", f"307 T\r\nLocation: {elsewhere.url}/x")
             async with connected(away) as (connection, _):
                 for asking in (connection.models(), connection.complete(b"{}")):
                     with pytest.raises(NoAnswer) as raised:

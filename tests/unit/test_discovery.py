@@ -287,7 +287,7 @@ def test_with_servers_of_two_models_the_user_must_choose(world: World) -> None:
         with pytest.raises(UsageError, match=r"several models are there \(org/model, org/other\).*--model"):
             async with world.following():
                 pass
-        world.connect("http://b:1/v1", "key-of-b").served = ["org/other"]
+        world.connect("http://b:1/v1", "key-of-b").served = {"org/other": None}
         async with world.following(model="org/other") as pool:
             assert urls(pool) == ["http://b:1/v1"]
 

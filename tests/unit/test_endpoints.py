@@ -73,14 +73,14 @@ def test_the_first_server_that_is_there_settles_the_model_and_the_others_join(fa
 def test_a_server_that_is_not_ready_yet_is_waited_for(fake_server: FakeServers, trouble: Any) -> None:
     server = fake_server()
     if trouble == "no model yet":
-        server.served = []
+        server.served = {}
     else:
         server.down, server.looks_until_up = trouble, 5
 
     async def body() -> None:
         opening = asyncio.create_task(opened(server).__aenter__())
         await until(lambda: server.lists >= 3)
-        server.served = ["org/model"]
+        server.served = {"org/model": None}
         pool = await opening
         assert pool.model == "org/model"
         await pool.close()
@@ -114,7 +114,7 @@ def test_a_refusal_ends_the_waiting_at_once_and_says_what_to_change(
 
 def test_a_model_that_is_not_served_is_refused_with_a_list_of_those_that_are(fake_server: FakeServers) -> None:
     server = fake_server()
-    server.served = ["org/model", "org/other"]
+    server.served = {"org/model": None, "org/other": None}
 
     async def body() -> None:
         with pytest.raises(ServerRefused, match=r"serves org/model, org/other, not wanted\. .*--model"):
@@ -152,7 +152,7 @@ def test_when_no_server_comes_the_waiting_ends_and_says_how_to_wait_longer(fake_
 
 def test_a_bug_in_the_looking_is_raised_and_does_not_hang(fake_server: FakeServers) -> None:
     server = fake_server()
-    server.served = [None]  # joining names fails with a TypeError
+    server.served = {None: None}  # joining names fails with a TypeError
 
     async def body() -> None:
         with pytest.raises(TypeError):

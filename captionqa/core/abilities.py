@@ -1,0 +1,13 @@
+"""What a server can do, as far as it was found out when it was greeted. Values only; `run.abilities` finds them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """Of one endpoint, for as long as it is up: the one that comes back may be another server."""
+
+    max_model_len: int | None = None
+    """Tokens of prompt and answer together; None when it does not say."""
