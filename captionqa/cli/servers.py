@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from captionqa.errors import ExitCode, ServerError, UsageError
 
 if TYPE_CHECKING:
     from captionqa.run.discovery import AskQueue
-    from captionqa.run.server_list import ListedServer, ServerList
+    from captionqa.run.server_list import ServerList
+    from captionqa.server.lease import Lease
     from captionqa.slurm.jobs import Job
 
 HELP = """The servers that are published below the output folder: those that `captionqa serve` (slurm/server.sh) brought
@@ -38,6 +40,7 @@ Examples:
 """
 STOPPED_WITHIN_S = 120.0
 """Longer than a server's drain: 60 s, and the engine's end."""
+ASK_QUEUE_S = 3.0
 
 FOLDER = option(
     "--output-dir", type=click.Path(path_type=Path), default=Path("output"), help="Where runs and servers are kept."
@@ -103,30 +106,31 @@ OWN_FOLDER = click.option(
 def stop(names: Sequence[str], every: bool, job_ids: Sequence[str], wait: bool, output_dir: Path) -> int:
     """Drain servers and end them: clients stop sending, what is in flight finishes. A job that still waits in the queue
     is taken out of it."""
+    from captionqa.server.lease import remove_lease, servers_folder
+
     if not (names or every or job_ids):
         raise UsageError("name a server (see `captionqa servers`), or say --all, or --job ID.")
     looked = _look(output_dir)
-    listed = {one.lease.name: one for one in looked.servers}
-    if every:
-        job_ids = [*job_ids, *(job.id for job in looked.unpublished)]
-    if unknown := sorted(set(names) - listed.keys()):
-        raise UsageError(f"no server {unknown[0]!r}. Published: {', '.join(listed) or 'none'}.")
-    problems = [] if not job_ids else _stop_jobs(job_ids)
+    listed = {one.lease.name: one.lease for one in looked.servers if not one.dead}
+    if unknown := sorted(set(names) - {one.lease.name for one in looked.servers}):
+        published = ", ".join(one.lease.name for one in looked.servers) or "none"
+        raise UsageError(f"no server {unknown[0]!r}. Published: {published}.")
+    asked = {*job_ids, *(job.id for job in looked.unpublished if every)}
     chosen = [
-        one
-        for name, one in listed.items()
-        if not one.dead and (every or name in names or one.lease.job in job_ids or one.lease.job_array in job_ids)
+        lease for lease in listed.values() if every or lease.name in names or {lease.job, lease.job_array} & asked
     ]
-    told = []
-    for one in chosen:
-        trouble = [] if {one.lease.job, one.lease.job_array} & set(job_ids) else _tell(one)
-        problems += trouble
-        told += [] if trouble else [one.lease.name]
-    for problem in problems:
+    asked |= {lease.job for lease in chosen if lease.job is not None and lease.job_array not in asked}
+    cancelled, problems = _stop_jobs(asked, looked.jobs) if asked else (set(), {})
+    problems |= {lease.name: trouble for lease in chosen if lease.job is None and (trouble := _tell(lease))}
+    for problem in problems.values():
         click.echo(problem, err=True)
-    if not chosen and not job_ids:
+    if not chosen and not asked:
         click.echo("none of them lives. `captionqa servers prune` removes what they left.")
-    gone = not wait or _wait_until_gone(told, output_dir)
+    told = [lease for lease in chosen if not {lease.name, lease.job, lease.job_array} & problems.keys()]
+    for lease in told:
+        if lease.job in cancelled:  # its server ended when the job went back into the queue, and left this
+            remove_lease(servers_folder(output_dir), lease.name)
+    gone = not wait or _wait_until_gone({lease.name: lease for lease in told if lease.job not in cancelled}, output_dir)
     return ExitCode.ERROR if problems or not gone else ExitCode.COMPLETE
 
 
@@ -191,66 +195,74 @@ def _ask_queue() -> AskQueue:
     return queue_asker(lambda text: click.echo(text, err=True))
 
 
-def _stop_jobs(job_ids: Iterable[str]) -> list[str]:
-    """Drain the running jobs among these and take the others out of the queue. Returns what went wrong."""
+def _stop_jobs(job_ids: AbstractSet[str], jobs: Mapping[str, Job] | None) -> tuple[set[str], dict[str, str]]:
+    """Drain the running jobs among these and take the others out of the queue. Returns the ids of those that were
+    taken out, and what went wrong by id."""
     from captionqa.errors import SlurmError
     from captionqa.run.discovery import is_queued
     from captionqa.slurm.jobs import StateGroup
     from captionqa.slurm.stop import cancel_pending, drain_job
 
-    jobs = _ask_queue()()
     if jobs is None:
-        return [
-            f"SLURM cannot be asked from here, so the servers of job {', '.join(job_ids)} are not stopped. Try it on a "
-            "login node, or again when the controller answers."
-        ]
-    problems = []
-    for job_id in sorted(set(job_ids) - {name for job in jobs.values() for name in (job.id, job.array_id)}):
+        trouble = (
+            "SLURM cannot be asked from here, so the servers of job {} are not stopped. Try it on a login node, or "
+            "again when the controller answers."
+        )
+        return set(), {job_id: trouble.format(job_id) for job_id in sorted(job_ids)}
+    for job_id in sorted(job_ids - {name for job in jobs.values() for name in (job.id, job.array_id)}):
         click.echo(f"job {job_id}: not in the queue, nothing to stop")
+    cancelled, problems = set(), {}
     for job in jobs.values():
-        if not {job.id, job.array_id} & set(job_ids) or job.group is StateGroup.ENDED:
+        if not {job.id, job.array_id} & job_ids or job.group is StateGroup.ENDED:
             continue
         try:
             if is_queued(job):
                 cancel_pending(job.id)
+                cancelled.add(job.id)
                 click.echo(f"job {job.id}: taken out of the queue")
             else:
                 drain_job(job.id)
                 click.echo(f"job {job.id} on {job.node}: told to drain")
         except SlurmError as error:
-            problems.append(str(error))
-    return problems
+            problems[job.id] = str(error)
+    return cancelled, problems
 
 
-def _tell(one: ListedServer) -> list[str]:
-    """Ask one server to drain, by the way that reaches it. Returns what went wrong."""
+def _tell(lease: Lease) -> str:
+    """Ask a server outside of SLURM to drain. Returns what went wrong."""
     from captionqa.process import Process
 
-    lease = one.lease
-    if lease.job is not None:
-        return _stop_jobs([lease.job])
     if not lease.process.is_neighbour_of(Process.this()):
-        return [
+        return (
             f"{lease.name} runs on {lease.process.host}, outside of SLURM, and cannot be told from here: "
             f"ssh {lease.process.host} kill -USR2 {lease.process.pid}"
-        ]
+        )
     os.kill(lease.process.pid, signal.SIGUSR2)
     click.echo(f"{lease.name}: told to drain")
-    return []
+    return ""
 
 
-def _wait_until_gone(names: Sequence[str], output_dir: Path) -> bool:
-    """Whether every lease was removed in time."""
-    from captionqa.server.lease import LeaseState, read_leases
+def _wait_until_gone(left: dict[str, Lease], output_dir: Path) -> bool:
+    """Whether every server removed its lease in time, or SLURM says that its job has ended; one that was killed (its
+    node lost its power, it drained for too long) removes nothing, so that is done for it."""
+    from captionqa.server.lease import LeaseState, read_leases, remove_lease, servers_folder
 
-    left = set(names)
     deadline = time.monotonic() + STOPPED_WITHIN_S
+    ask_queue, ask_again = _ask_queue(), time.monotonic() + ASK_QUEUE_S
+    ended: AbstractSet[str] = set()
     while left and time.monotonic() < deadline:
         found = read_leases(output_dir).found
         for name in sorted(left):
-            if name not in found or found[name].state is LeaseState.FAILED:
-                click.echo(f"{name}: gone")
-                left.discard(name)
+            job = left[name].job
+            if name in found and found[name].state is not LeaseState.FAILED and job in ended:
+                remove_lease(servers_folder(output_dir), name)
+            elif name in found and found[name].state is not LeaseState.FAILED:
+                continue
+            click.echo(f"{name}: gone")
+            del left[name]
+        if left and time.monotonic() > ask_again:
+            jobs, ask_again = ask_queue(), time.monotonic() + ASK_QUEUE_S
+            ended = _ended({lease.job for lease in left.values() if lease.job is not None}, jobs)
         time.sleep(0.2 if left else 0)
     if left:
         raise ServerError(
@@ -258,3 +270,12 @@ def _wait_until_gone(names: Sequence[str], output_dir: Path) -> bool:
             "`captionqa servers logs NAME`; scancel ends a job that does not answer."
         )
     return True
+
+
+def _ended(job_ids: AbstractSet[str], jobs: Mapping[str, Job] | None) -> set[str]:
+    """Those of these jobs of which SLURM says that they are over. None of them when it does not answer."""
+    from captionqa.slurm.jobs import StateGroup
+
+    if jobs is None:
+        return set()
+    return {one for one in job_ids if one not in jobs or jobs[one].group is StateGroup.ENDED}

@@ -61,6 +61,8 @@ class ServerList:
     """Leases that are not believed, and why."""
     unpublished: list[Job]
     """Jobs that will bring up a server here: they wait in the queue, or have just begun."""
+    jobs: Mapping[str, Job] | None
+    """This user's jobs by id; None when SLURM cannot be asked."""
 
 
 def list_servers(output_dir: Path, ask_queue: AskQueue) -> ServerList:
@@ -69,7 +71,7 @@ def list_servers(output_dir: Path, ask_queue: AskQueue) -> ServerList:
     jobs = ask_queue()
     published = {lease.job for lease in leases.found.values()}
     unpublished = [job for job in server_jobs(jobs or {}, output_dir) if job.id not in published]
-    return ServerList(asyncio.run(_look_at(list(leases.found.values()), jobs)), leases.ignored, unpublished)
+    return ServerList(asyncio.run(_look_at(list(leases.found.values()), jobs)), leases.ignored, unpublished, jobs)
 
 
 async def _look_at(leases: list[Lease], jobs: Mapping[str, Job] | None) -> list[ListedServer]:

@@ -6,6 +6,8 @@ sbatch, squeue and scancel are fakes at the process boundary; the real cluster i
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from PIL import Image
 from captionqa.cli.main import commands
 from captionqa.core.keys import facts_key, shard_of
 from captionqa.errors import CaptionQAError
+from captionqa.process import Process
+from captionqa.server.lease import Lease, LeaseState, PublishedLease, make_private_folder
 
 NAMES = [f"img{number}.png" for number in range(12)]
 MODEL = "Qwen/Qwen3-VL-4B-Instruct"
@@ -60,10 +64,13 @@ class Lab:
         self.command("squeue", 'case "$*" in *RestartCnt*) echo "102_0|1|";; *) cat queue;; esac')
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
+        return self.call("slurm", *arguments)
+
+    def call(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, what stdout shows, what stderr (and an error's message) shows."""
         code, message = 0, ""
         try:
-            code = commands.main(["slurm", *arguments], standalone_mode=False, prog_name="captionqa") or 0
+            code = commands.main(list(arguments), standalone_mode=False, prog_name="captionqa") or 0
         except CaptionQAError as error:
             code, message = error.exit_code, str(error)
         except click.ClickException as error:
@@ -243,6 +250,35 @@ def test_a_server_that_another_run_will_stop_is_not_counted_on(lab: Lab) -> None
     code, _, err = lab.run(*CAPTION, "--run-name", "second")
     assert code == 0, err
     assert len(lab.submitted()) == 6
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_a_stopped_server_that_was_killed_before_is_not_waited_for(lab: Lab, state: str) -> None:
+    """Killed while it drained: SLURM put its job back into the queue, or lost the node and forgets the job."""
+    folder = lab.folder / "output" / "servers"
+    make_private_folder(folder)
+    now = time.time()
+    lease = Lease(
+        name="killed",
+        state=LeaseState.DRAINING,
+        url="http://node7:1/v1",
+        model=MODEL,
+        node="node7",
+        engine="vllm",
+        process=replace(Process.this(), host="node7"),
+        started_at=now,
+        heartbeat_at=now,
+        job="7",
+    )
+    PublishedLease(folder, lease).update()
+    lab.jobs(("7", state, "Priority", ""))
+    lab.command("scancel", ": > queue")
+    code, out, err = lab.call("servers", "stop", "--all")
+    assert code == 0, err
+    assert "job 7" in out
+    assert list(folder.glob("*.json")) == []
+    calls = [line for line in (lab.bin / "calls").read_text().splitlines() if line.startswith("scancel")]
+    assert calls == ["scancel --state=PENDING 7" if state == "PENDING" else "scancel --batch --signal=USR2 7"]
 
 
 def test_a_run_that_is_being_worked_on_is_not_submitted_again(lab: Lab) -> None:
