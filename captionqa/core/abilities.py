@@ -11,3 +11,7 @@ class Abilities:
 
     max_model_len: int | None = None
     """Tokens of prompt and answer together; None when it does not say."""
+    image_references: bool = False
+    """An image that was sent with a ``uuid`` is known by it afterwards (vLLM's multimodal cache)."""
+    local_files: bool = False
+    """It reads the data set's files itself, from the same file system (``--allowed-local-media-path``)."""
