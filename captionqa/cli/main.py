@@ -16,6 +16,7 @@ from captionqa.errors import CaptionQAError, ExitCode
 COMMANDS = {
     "caption": "Caption every image below a folder.",
     "qa": "Answer and grade a question set.",
+    "preflight": "Look at server, data and disk before a run; measure how long it will take.",
     "serve": "Start and supervise a server (vLLM) on this node.",
     "servers": "The published servers: list, stop, prune, logs, start.",
     "slurm": "Render and submit job scripts; watch the jobs.",

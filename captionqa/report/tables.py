@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from captionqa.core.checks import SIGNS, Check, Mark
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
@@ -67,6 +70,19 @@ def servers_table(servers: Sequence[Mapping[str, Any]]) -> str:
     ]
     details = [f"{server['name']}: {server['detail']}" for server in servers if server["detail"]]
     return "\n".join([table((*columns, "running", "waiting", "age"), rows, left=len(columns)), *details])
+
+
+def checks_table(checks: Sequence[Check]) -> str:
+    """One line per check, its way out below it where there is one, and a last line that counts."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{SIGNS[check.mark]} {check.name.ljust(width)}  {check.found}")
+        if check.way_out:
+            lines.append(f"  {' ' * width}  → {check.way_out}")
+    counts = Counter(check.mark for check in checks)
+    words = ", ".join(f"{counts[mark]} {mark.value}" for mark in Mark if counts[mark])
+    return "\n".join([*lines, "", words])
 
 
 def duration(seconds: float) -> str:

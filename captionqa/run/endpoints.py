@@ -8,6 +8,7 @@ back. What counts as alive is a completion, not /health, which a server that han
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -146,6 +147,12 @@ class EndpointPool:
         for endpoint in self.endpoints:
             self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint))
         await self._until(lambda: self.any_up)
+
+    async def join(self, within_s: float) -> None:
+        """Give the servers that are not there yet so long to come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._until(lambda: all(endpoint.up for endpoint in self.endpoints))
 
     @property
     def any_up(self) -> bool:

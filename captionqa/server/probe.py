@@ -147,8 +147,10 @@ class Probe:
 
     async def answers_without_key(self) -> bool:
         """Whether it has a key and nevertheless serves those who do not give it."""
-        if "Authorization" not in self._headers:
-            return False
+        return "Authorization" in self._headers and await self.serves_everybody()
+
+    async def serves_everybody(self) -> bool:
+        """Whether it answers those who give no key."""
         return await self._json("/v1/models") is not None
 
     async def version(self) -> str | None:

@@ -1,0 +1,69 @@
+"""`captionqa preflight`: look at everything that a run needs before it begins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from captionqa.cli.options import option, shared_options
+from captionqa.errors import ExitCode, UsageError
+from captionqa.run.signals import stopping_on_signals
+
+HELP = """Look at everything that a run needs, before a GPU waits for it: the server (reached, model, key, a text and an
+image request, metrics, context length), the data set (read as the run will read it; images of a sample, or all with
+--full), room for the results; and from a short measured burst, how long all of it will take.
+
+With --question-path the run is `captionqa qa`, with only --dataset-path `captionqa caption`, with neither only the
+server is looked at. All options of those commands mean the same here. Nothing is saved. Exit code 0 when nothing
+failed, else 1.
+
+\b
+Examples:
+  captionqa preflight
+  captionqa preflight --dataset-path images --prompt-style LONG
+  captionqa preflight --question-path questions.parquet --dataset-path data --full
+  captionqa preflight --question-path questions.parquet --dataset-path data --burst 60 --gpus 4 --json
+"""
+SERVER_WAIT_S = 10.0
+"""A run waits longer; here the answer is wanted now."""
+
+
+@click.command(help=HELP)
+@option("--dataset-path", type=click.Path(path_type=Path), help="Folder of images, or that image paths start from.")
+@option("--question-path", type=click.Path(path_type=Path), help="Question set, a parquet file.")
+@option("--prompt-style", metavar="STYLE", help="As in the run.")
+@option("--skip-invalid", is_flag=True, help="As in `captionqa qa`.")
+@click.option("--full", is_flag=True, help="Open every image, not those of a sample of 200 items.")
+@click.option(
+    "--burst", type=click.FloatRange(min=0), default=20.0, show_default=True, metavar="SECONDS",
+    help="How long to measure; 0 asks nothing of the data set.",
+)  # fmt: skip
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs of all servers together. Default: one for each server.")
+@shared_options
+def preflight(full: bool, burst: float, gpus: int | None, **options: Any) -> int:
+    with stopping_on_signals():
+        from captionqa.cli.progress import progress
+        from captionqa.cli.running import TASKS, plan
+        from captionqa.report.tables import checks_table
+        from captionqa.run.preflight.everything import Wishes, look_at_everything
+
+        command = "qa" if options["question_path"] else "caption" if options["dataset_path"] else None
+        if options["question_path"] and not options["dataset_path"]:
+            raise UsageError("--question-path needs --dataset-path: the folder that image paths start from.")
+        if click.get_current_context().get_parameter_source("server_wait") is ParameterSource.DEFAULT:
+            options["server_wait"] = SERVER_WAIT_S
+        options["prompt_style"] = options["prompt_style"] or {"qa": "default"}.get(command or "", "SIMPLE")
+        say = progress().say
+        task = TASKS[command](options) if command else None
+        chosen = plan(options, say)
+        say(f"server: {chosen.server}")
+        findings = look_at_everything(task, chosen.settings, Wishes(full, burst, gpus), say)
+        if options["as_json"]:
+            click.echo(json.dumps(findings.to_dict(), indent=2, ensure_ascii=False))
+        else:
+            click.echo(checks_table(findings.checks))
+        return ExitCode.COMPLETE if findings.well else ExitCode.ERROR

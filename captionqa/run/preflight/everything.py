@@ -1,0 +1,170 @@
+"""All checks of a run, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from captionqa.core.checks import Check, all_well, failed, noted, passed, skipped
+from captionqa.errors import ServerError, UsageError
+from captionqa.run.endpoints import EndpointPool, FindOut, only_what_it_says
+from captionqa.run.opened import following
+from captionqa.run.preflight.burst import Burst, measure
+from captionqa.run.preflight.data import Data, look_at_data
+from captionqa.run.preflight.servers import look_at_server, no_server
+from captionqa.run.preflight.storage import look_at_storage
+from captionqa.run.session import CONCURRENCY_AUTO, Settings
+from captionqa.run.tasks import Task
+
+SAMPLE_ITEMS = 200
+OTHERS_WITHIN_S = 5.0
+"""How long the other servers may take to come once the first one is there."""
+CHARACTERS_PER_TOKEN = 4
+"""Of English text, roughly; for words about lengths, never to refuse anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How closely to look."""
+
+    full: bool = False
+    """Open every image rather than those of a sample."""
+    burst_s: float = 20.0
+    """Seconds of the measured run; 0: none."""
+    gpus: int | None = None
+    """Of all servers together; None: one for each."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What came out."""
+
+    checks: list[Check] = field(default_factory=list)
+    data: Data | None = None
+    estimate: dict[str, float] | None = None
+    """``items_per_s``, ``hours``, ``gpu_hours`` of the whole data set."""
+
+    @property
+    def well(self) -> bool:
+        return all_well(self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "ok": self.well,
+            "checks": [check.to_dict() for check in self.checks],
+            "estimate": self.estimate,
+            "image_problems": self.data.problems if self.data else {},
+        }
+
+
+def look_at_everything(
+    task: Task | None,
+    settings: Settings,
+    wishes: Wishes,
+    say: Callable[[str], None],
+    find_out: FindOut = only_what_it_says,
+) -> Findings:
+    """Look at the data set (when there is one), at what the run will write, and at the servers; and measure."""
+    findings = Findings()
+    if task is not None:
+        findings.data = look_at_data(task, sample=None if wishes.full else SAMPLE_ITEMS, say=say)
+        findings.checks += findings.data.checks
+        findings.checks += look_at_storage(settings.output_dir, findings.data.items, task.asking.sampling.max_tokens)
+    asyncio.run(_look_at_servers(task, settings, wishes, say, find_out, findings))
+    return findings
+
+
+async def _look_at_servers(
+    task: Task | None,
+    settings: Settings,
+    wishes: Wishes,
+    say: Callable[[str], None],
+    find_out: FindOut,
+    findings: Findings,
+) -> None:
+    heard = ["no server has said anything"]
+
+    def hear(words: str) -> None:
+        heard.append(words)
+        say(words)
+
+    async with following(
+        settings.servers,
+        settings.model,
+        limit=settings.max_concurrency or CONCURRENCY_AUTO,
+        server_wait_s=settings.server_wait_s,
+        request_timeout_s=settings.request_timeout_s,
+        say=hear,
+        find_out=find_out,
+    ) as (pool, http):
+        try:
+            async with asyncio.timeout(settings.server_wait_s):  # also for a server whose job waits in the queue
+                await pool.open(settings.model)
+        except (ServerError, UsageError) as error:
+            findings.checks += no_server(str(error))
+            return
+        except TimeoutError:
+            findings.checks += no_server(f"none is there within {settings.server_wait_s:g} s: {heard[-1]}")
+            return
+        await pool.join(OTHERS_WITHIN_S)
+        images = task is None or bool(findings.data and any(item.images for item in findings.data.sample))
+        most = _most_tokens(task, findings.data)
+        for endpoint in list(pool.endpoints):
+            if endpoint.up:
+                findings.checks += await look_at_server(endpoint, pool.model, http, images=images, most_tokens=most)
+            else:
+                way_out = "The run goes on without it until it is there."
+                findings.checks.append(noted("server", f"{endpoint.url}: {endpoint.trouble}", way_out))
+        if task is not None and findings.data is not None and wishes.burst_s:
+            findings.checks.append(await _speed(pool, task, findings.data, settings, wishes, findings))
+
+
+def _most_tokens(task: Task | None, data: Data | None) -> int:
+    """Roughly, of the longest item that was looked at: its prompt and the longest answer."""
+    if task is None or data is None or not data.tokens:
+        return 0
+    longest = max(
+        vision + characters // CHARACTERS_PER_TOKEN
+        for vision, characters in zip(data.tokens, data.characters, strict=True)
+    )
+    return longest + task.asking.sampling.max_tokens
+
+
+async def _speed(
+    pool: EndpointPool, task: Task, data: Data, settings: Settings, wishes: Wishes, findings: Findings
+) -> Check:
+    if not data.sample:
+        return skipped("speed", "no item can be asked")
+    up = [endpoint for endpoint in pool.endpoints if endpoint.up]
+    senders = settings.max_concurrency or CONCURRENCY_AUTO * len(up)
+    try:
+        burst = await measure(pool, task, data.sample, senders=senders, seconds=wishes.burst_s)
+    except ServerError as error:
+        return failed("speed", str(error))
+    if burst.failed:
+        way_out = "docs/errors.md says what each reason means."
+        return failed("speed", f"{burst.failed} of {burst.failed + burst.answered} failed: {burst.example}", way_out)
+    if not burst.answered:
+        found = f"no answer within {wishes.burst_s:g} s"
+        return noted("speed", found, "Give it longer: --burst SECONDS.")
+    gpus = wishes.gpus or len(up)
+    hours = data.items / burst.rate / 3600
+    findings.estimate = {
+        "items_per_s": round(burst.rate, 3),
+        "hours": round(hours, 4),
+        "gpu_hours": round(hours * gpus, 4),
+    }
+    return passed("speed", _words(burst, data.items, hours, gpus))
+
+
+def _words(burst: Burst, items: int, hours: float, gpus: int) -> str:
+    time = (
+        f"{hours:.1f} h" if hours >= 1.5 else f"{hours * 60:.0f} min" if hours * 60 >= 1.5 else f"{hours * 3600:.0f} s"
+    )
+    return (
+        f"{burst.rate:.3g} items/s ({burst.answered} in {burst.seconds:.1f} s, "
+        f"{burst.prompt_tokens / burst.answered:.0f} tokens in and {burst.completion_tokens / burst.answered:.0f} out "
+        f"an item): all {items} in about {time}, {hours * gpus:.2g} GPU-hours on {gpus} GPU{'s' if gpus > 1 else ''}"
+    )

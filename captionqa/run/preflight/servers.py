@@ -1,0 +1,122 @@
+"""What each server of a run answers: a text, a real small picture; and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from captionqa.core.checks import Check, failed, noted, passed, skipped
+from captionqa.core.replies import Completion, NoAnswer
+from captionqa.run.abilities import data_url, drawn_png
+from captionqa.run.connection import Http
+from captionqa.run.endpoints import Endpoint
+from captionqa.server.probe import Probe
+
+ANSWER_TOKENS = 16
+OTHER_CHECKS = ("key", "text request", "image request", "metrics", "context length")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request's answer, or why there is none."""
+
+    completion: Completion | None
+    trouble: str
+    seconds: float
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        return self.completion.usage.get("prompt_tokens") if self.completion else None
+
+
+def no_server(trouble: str) -> list[Check]:
+    """The checks of servers when none can be asked."""
+    return [failed("server", trouble), *(skipped(name, "no server") for name in OTHER_CHECKS)]
+
+
+async def look_at_server(endpoint: Endpoint, model: str, http: Http, *, images: bool, most_tokens: int) -> list[Check]:
+    """What one server that is up answers and says.
+
+    Args:
+        images: whether the run sends images.
+        most_tokens: of the longest request with its answer, as far as it is known.
+    """
+    text = await _ask(endpoint, model, image=False)
+    picture = await _ask(endpoint, model, image=True)
+    probe = Probe(http.session, endpoint.url, model, None)
+    counts = await probe.counts()
+    return [
+        passed("server", f"{endpoint.url} serves {model}"),
+        _key(everybody=await probe.serves_everybody()),
+        _text(text),
+        _picture(picture, text.prompt_tokens, images=images),
+        passed("metrics", f"{counts.running} running, {counts.waiting} waiting")
+        if counts
+        else noted("metrics", "none of vLLM's", "--max-concurrency auto then goes by latency and throughput."),
+        _context(endpoint.abilities.max_model_len, most_tokens),
+    ]
+
+
+async def _ask(endpoint: Endpoint, model: str, *, image: bool) -> Asked:
+    content: list[dict[str, Any]] = [{"type": "text", "text": "What colour is shown? One word."}]
+    if image:
+        content.insert(0, {"type": "image_url", "image_url": {"url": data_url(drawn_png(random.Random()))}})
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": ANSWER_TOKENS,
+        "temperature": 0,
+    }
+    started = time.monotonic()
+    try:
+        completion: Completion | None = await endpoint.complete(json.dumps(body).encode("ascii"))
+        trouble = ""
+    except NoAnswer as error:
+        completion, trouble = None, str(error)
+    return Asked(completion, trouble, time.monotonic() - started)
+
+
+def _key(*, everybody: bool) -> Check:
+    if everybody:
+        way_out = "`captionqa serve` makes a key of its own; vllm takes one from VLLM_API_KEY."
+        return noted("key", "none is needed: everybody on the cluster can use this server", way_out)
+    return passed("key", "accepted, and needed")
+
+
+def _text(asked: Asked) -> Check:
+    if asked.completion is not None:
+        return passed("text request", f"answered in {asked.seconds:.2f} s")
+    if asked.trouble.startswith("empty"):
+        return passed("text request", f"answered, with nothing, in {asked.seconds:.2f} s")
+    return failed("text request", asked.trouble, "`captionqa servers logs NAME` shows what the server says about it.")
+
+
+def _picture(asked: Asked, text_tokens: int | None, *, images: bool) -> Check:
+    """That it was looked at shows in the length of the prompt: a server may drop what it does not understand."""
+    name = "image request"
+    if asked.completion is None:
+        way_out = "Serve a vision-language model: `captionqa models` lists them."
+        found = asked.trouble
+        return failed(name, found, way_out) if images else noted(name, found, "This run sends no image.")
+    answered = f"«{' '.join(asked.completion.text.split())[:40]}» in {asked.seconds:.2f} s"
+    if asked.prompt_tokens is None or text_tokens is None:
+        return noted(name, f"{answered}; the server does not count tokens, so whether it looked is not known")
+    more = asked.prompt_tokens - text_tokens
+    if more <= 0:
+        found = f"{answered}, but the picture added no token to the prompt: the server has dropped it"
+        return failed(name, found, "Serve a vision-language model: `captionqa models` lists them.")
+    return passed(name, f"{answered}; the picture took {more} tokens")
+
+
+def _context(length: int | None, most_tokens: int) -> Check:
+    name = "context length"
+    if length is None:
+        return noted(name, "the server does not say", "What does not fit is rejected by the server, and typed so.")
+    found = f"{length} tokens; the longest item seen needs about {most_tokens} with its answer"
+    if most_tokens > length:
+        way_out = "Serve with a larger --max-model-len, or reduce images: --max-pixels, --fit."
+        return noted(name, found, way_out)
+    return passed(name, found)
