@@ -161,6 +161,9 @@ _SHARED = (
     ),
     option("--overwrite", is_flag=True, help="Start over; the old journal is kept aside."),
     option("--data-moved", is_flag=True, help="The same data lies elsewhere now: go on with the recorded run."),
+    option(
+        "--skip-preflight", is_flag=True, help="Do not try a test image, the first items' files and the disk before."
+    ),
     option("--server-wait", type=_POSITIVE, default=600.0, metavar="SECONDS", help="How long to wait for a server."),
     option("--request-timeout", type=_POSITIVE, default=300.0, metavar="SECONDS", help="Longest wait for an answer."),
     option("--drain-seconds", type=_POSITIVE, default=25.0, help="After a signal, how long requests may finish."),

@@ -101,6 +101,7 @@ def plan(options: Options, say: Callable[[str], None], own_server: LeasedServers
         retry_failed=options["retry_failed"],
         overwrite=options["overwrite"],
         data_moved=options["data_moved"],
+        preflight=not options["skip_preflight"],
         server_wait_s=options["server_wait"],
         request_timeout_s=options["request_timeout"],
         drain_s=options["drain_seconds"],

@@ -4,7 +4,6 @@ and which of its shards have something left to do.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ import click
 from captionqa.cli.main import commands
 from captionqa.cli.running import TASKS, refuse_path
 from captionqa.core.keys import shard_of
-from captionqa.errors import InputError, UsageError
+from captionqa.errors import UsageError
+from captionqa.run.preflight.short import refuse_wrong_folder
 from captionqa.run.session import ToDo, still_to_do
 from captionqa.run.store import RunPaths, read_identity, read_journals, refuse_other_identity
 from captionqa.run.tasks import Task
 from captionqa.slurm.options import SETTINGS
 
-LOOKED_AT = 20
-"""Items whose images are looked for before anything is submitted."""
 REFUSED = {
     "num_shards": "--num-shards: with submit, --shards says how many jobs share the work.",
     "shard_index": "--shard-index: submit numbers the parts itself.",
@@ -116,20 +114,9 @@ def count_items(client: ClientCommand, num_shards: int) -> Counter[int]:
         return True
 
     client.task.check(note)
-    _refuse_wrong_folder(client)
+    if not client.options["skip_preflight"]:
+        refuse_wrong_folder(client.task)
     return counts
-
-
-def _refuse_wrong_folder(client: ClientCommand) -> None:
-    """Raises: InputError when none of the first images is there. Single ones may well be missing; all of them mean
-    that the folder is not the one that the paths start from, and a GPU would be held for nothing."""
-    items = itertools.islice(client.task.items(), LOOKED_AT)
-    images = [part for item in items for part in item.content if not isinstance(part, str)]
-    if images and all(image.version is None for image in images):
-        raise InputError(
-            f"{client.options['dataset_path']}: none of the first {len(images)} images is there, for example "
-            f"{images[0].name}. Is this the folder that the image paths start from?"
-        )
 
 
 def incomplete_shards(

@@ -28,12 +28,14 @@ from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.errors import CaptionQAError, ExitCode, ServerError
+from captionqa.run.abilities import Probe, finding_out
 from captionqa.run.client import Client
 from captionqa.run.connection import ChatConnection, Http
 from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
 from captionqa.run.journal import Entry, JournalIndex
+from captionqa.run.preflight.short import refuse_wrong_folder, takes_images, warn_of_little_room
 from captionqa.run.runner import Runner
 from captionqa.run.signals import TIME_LIMIT, LoopSignals
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
@@ -72,6 +74,8 @@ class Settings:
     retry_failed: bool = True
     overwrite: bool = False
     data_moved: bool = False
+    preflight: bool = True
+    """Whether to look for what would fail every item before the first is sent."""
     server_wait_s: float = 600.0
     request_timeout_s: float = 300.0
     drain_s: float = 25.0
@@ -169,6 +173,9 @@ def run_session(task: Task, settings: Settings, progress: Progress) -> Report:
     then is saved."""
     session = _Session(task, settings, progress)
     session.all_items, session.own_items = task.check(session.mine)
+    if settings.preflight:
+        session.has_images = refuse_wrong_folder(task)
+        warn_of_little_room(settings.output_dir, session.own_items, task.asking.sampling.max_tokens, progress.say)
     return asyncio.run(session.run())
 
 
@@ -185,6 +192,8 @@ class _Session:
         """Of these, in this shard."""
         self.walk = _Walk()
         self.rejected_in_a_row = 0
+        self.has_images = False
+        """Whether a server must take images; found out by the preflight."""
 
     def mine(self, item_id: str) -> bool:
         shard = self.settings.shard
@@ -194,7 +203,13 @@ class _Session:
         settings = self.settings
         http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
         per_server = settings.max_concurrency or CONCURRENCY_AUTO
-        pool = EndpointPool((), limit=per_server, server_wait_s=settings.server_wait_s, say=self.progress.say)
+        pool = EndpointPool(
+            (),
+            limit=per_server,
+            server_wait_s=settings.server_wait_s,
+            say=self.progress.say,
+            find_out=finding_out(self._probes()),
+        )
         following = asyncio.create_task(
             settings.servers.follow(pool, functools.partial(ChatConnection, http), settings.model)
         )
@@ -237,6 +252,10 @@ class _Session:
             summary=summary,
             stopped_by=signals.received,
         )
+
+    def _probes(self) -> list[Probe]:
+        """What each server is asked when it is greeted."""
+        return [takes_images] if self.has_images else []
 
     async def _open_store(self, paths: RunPaths, identity: dict[str, Any]) -> RunStore:
         """Open the run's files in a thread: watching another writer's claim and reading a long journal take time."""

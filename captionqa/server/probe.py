@@ -18,6 +18,8 @@ import aiohttp
 
 LOOK_TIMEOUT_S = 10.0
 _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+PROBE_USER = "captionqa-probe"
+"""The ``user`` field (of the OpenAI API) of requests that look at a server and belong to no run."""
 _UNHEARD = ("abort", "error")
 """Finished reasons of requests that no engine has finished."""
 
@@ -110,7 +112,8 @@ def tiny_request(model: str, *, image: bool) -> bytes:
     if image:
         parts.insert(0, {"type": "image_url", "image_url": {"url": _picture()}})
     message = {"role": "user", "content": parts if image else "Say yes."}
-    return json.dumps({"model": model, "messages": [message], "max_tokens": 1, "temperature": 0}).encode()
+    fields = {"model": model, "messages": [message], "max_tokens": 1, "temperature": 0, "user": PROBE_USER}
+    return json.dumps(fields).encode()
 
 
 def _picture() -> str:

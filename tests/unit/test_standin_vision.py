@@ -8,6 +8,7 @@ import re
 import struct
 import zlib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,9 @@ def test_accuracy_on_the_drawn_set_is_clearly_between_chance_and_perfect(tmp_pat
     dataset = draw_dataset(tmp_path, images=120, questions_per_image=4)
     asked: Counter[str] = Counter()
     right: Counter[str] = Counter()
+    look_at = cache(lambda path: look(data_url((tmp_path / path).read_bytes())))
     for row in pq.read_table(dataset.questions).to_pylist():
-        seen = [look(data_url((tmp_path / path).read_bytes())) for path in row["image"]]
+        seen = [look_at(path) for path in row["image"]]
         said = answer(row["question"].replace("<image>", ""), seen, None, b"0")
         gold = re.sub(r"\\boxed\{(.+)\}", r"\1", row["answer"])
         choices = dict(re.findall(r"^\(([A-Z])\) (.+)$", row["question"], re.MULTILINE))

@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from captionqa.errors import UsageError
+from captionqa.server.probe import PROBE_USER
 from captionqa.server.standin import wire
 from captionqa.server.standin.config import StandInConfig
 from captionqa.server.standin.engine import Engine, Ledger
@@ -27,6 +28,7 @@ from captionqa.server.standin.wire import Completion, Refused
 MAX_BODY_BYTES = 1 << 30
 GARBAGE = b'<html>\n<body>502 Bad Gateway</body>\n</html>\n{"choices": [{"mess'
 VOCABULARY = 151_936
+_PROBE = f'"{PROBE_USER}"'.encode()
 
 _REFUSALS = {
     Fault.ERROR: (wire.ENGINE_FAILED, {}),
@@ -61,6 +63,8 @@ class StandIn:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        if _PROBE in body:  # neither counted nor spoilt: tests and faults are about what a run asks
+            return await self._chat(request, body, None)
         self.ledger.requests += 1
         self.ledger.body_bytes += len(body)
         self.ledger.in_flight += 1
@@ -94,7 +98,7 @@ class StandIn:
         if self.plan.is_down():
             return _drop(request)
         self.engine.note_finished(completion)
-        if fault is None:
+        if fault is None and _PROBE not in body:
             self.ledger.note_answer(body, len(asked.pictures))
         return response
 
