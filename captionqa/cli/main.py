@@ -18,6 +18,7 @@ COMMANDS = {
     "qa": "Answer and grade a question set.",
     "preflight": "Look at server, data and disk before a run; measure how long it will take.",
     "serve": "Start and supervise a server (vLLM) on this node.",
+    "models": "The models that captionqa knows: what they are good for, and which GPUs they need.",
     "servers": "The published servers: list, stop, prune, logs, start.",
     "slurm": "Render and submit job scripts; watch the jobs.",
     "export": "Write a run's JSON files again from its journals; merges shards.",

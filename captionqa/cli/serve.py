@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 HELP = """Start a server with MODEL on this node, look after it, and publish where it is, so that clients with the same
 --output-dir find it without a URL.
 
-MODEL is a name on Hugging Face or a folder; by default Qwen/Qwen3-VL-4B-Instruct. It is loaded by `vllm serve`, whose
-command line is printed; options of vLLM that are not listed here go behind `--`. The server listens on a free port,
-behind a fresh key in a file that only you can read. It is started again when it crashes or hangs.
+MODEL is a preset (`captionqa models` lists them), a name on Hugging Face or a folder; by default
+Qwen/Qwen3-VL-4B-Instruct. A preset chooses vLLM's options for the GPUs that are here, or for --gpu-memory, and says
+why; yours win. The model is loaded by `vllm serve`, whose command line is printed; options of vLLM that are not listed
+here go behind `--`. The server listens on a free port, behind a fresh key in a file that only you can read. It is
+started again when it crashes or hangs.
 
 Ctrl-C, SIGTERM or SIGUSR2 let requests finish, then stop it (exit 0); again: at once. SIGUSR1, or the coming end of a
 SLURM job's time, do the same with exit 75.
@@ -37,6 +39,7 @@ SLURM job's time, do the same with exit 75.
 \b
 Examples:
   captionqa serve
+  captionqa serve 8b-fp8 --gpu-memory 24
   captionqa serve Qwen/Qwen3-VL-32B-Instruct --tensor-parallel-size 4
   captionqa serve Qwen/Qwen3-VL-8B-Instruct --max-model-len 8192 --limit-mm-per-prompt image=4
   captionqa serve /models/my-finetune --served-model-name my-finetune --name mine
@@ -82,6 +85,10 @@ class Serve(click.Command):
 @option("--host", default="0.0.0.0", help="Address to listen on. 127.0.0.1: only for this node.")
 @option("--name", help="The server's name. Default: the model's and the SLURM job's, or the host's.")
 @option("--served-model-name", metavar="NAME", help="What requests call the model. Default: MODEL.")
+@option(
+    "--gpu-memory", type=click.FloatRange(min=1), metavar="GB", help="Of one GPU, for presets. Default: nvidia-smi's."
+)
+@option("--gpus", type=_MANY, metavar="N", help="For presets: use N GPUs, if need be with copies of the model.")
 @option("--tensor-parallel-size", type=_MANY, metavar="N", help="GPUs that share the model.")
 @option("--data-parallel-size", type=_MANY, metavar="N", help="Copies of the model behind the one address.")
 @option("--quantization", metavar="METHOD", help="fp8, awq, …")
@@ -143,12 +150,15 @@ def _settings(
 ) -> ServeSettings:
     from dataclasses import replace
 
+    from captionqa.cli.preset_choice import with_preset
     from captionqa.server.addresses import is_loopback, node_name
-    from captionqa.server.engines import render_command
+    from captionqa.server.engines import Engine, render_command
     from captionqa.server.names import check_name, default_name
     from captionqa.server.settings import Pace, ServeSettings
 
     engine = _engine(model, extra, options)
+    if engine.engine is Engine.VLLM:
+        engine = with_preset(engine, options["gpu_memory"], options["gpus"], say)
     host, node = options["host"], (job.node if job else None) or socket.gethostname()
     address = node_name(job.node if job else None)
     if is_loopback(host):
@@ -184,6 +194,7 @@ def _settings(
 
 def _engine(model: str | None, extra: tuple[str, ...], options: Mapping[str, Any]) -> EngineSettings:
     from captionqa.server.engines import DEFAULT_MODELS, Engine, EngineSettings, parse_limits
+    from captionqa.server.models import served_repository
 
     # Behind `--` the first word is the engine's as well: click would take it for the model.
     if model and model.startswith("-"):
@@ -191,7 +202,7 @@ def _engine(model: str | None, extra: tuple[str, ...], options: Mapping[str, Any
     if extra and not extra[0].startswith("-"):
         raise UsageError(f"{extra[0]!r}: only one MODEL. Options of the engine go behind --.")
     engine = Engine(options["engine"])
-    model = model or DEFAULT_MODELS[engine]
+    model = served_repository(model) if model else DEFAULT_MODELS[engine]
     media = options["allowed_local_media_path"]
     template = options["chat_template"]
     return EngineSettings(

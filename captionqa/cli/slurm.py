@@ -151,13 +151,15 @@ for _kind in Kind:
 @job_settings(Kind.SERVER)
 @config_option
 def submit_server(**options: Any) -> None:
-    from captionqa.cli.slurm_servers import serve_arguments
-    from captionqa.cli.slurm_submit import plan_server, print_submission, show_scripts, submit_servers
+    from captionqa.cli.slurm_servers import gpu_hint, serve_arguments
+    from captionqa.cli.slurm_submit import plan_server, print_submission, say, show_scripts, submit_servers
 
     output_dir = options["output_dir"].absolute()
     arguments = serve_arguments(options, output_dir, more=options["arguments"])
     log_dir = Path(options["log_dir"] or output_dir / "slurm" / "SUBMISSION").absolute()
     planned = plan_server(own_settings(options), arguments, output_dir, log_dir, None)
+    for line in gpu_hint(arguments, own_settings(options)):
+        say(line)
     if options["dry_run"]:
         show_scripts([planned])
         return

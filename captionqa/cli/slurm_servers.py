@@ -11,9 +11,10 @@ from typing import Any
 
 from captionqa.cli.choosing import choose_urls
 from captionqa.cli.slurm_client import parsed_command
+from captionqa.cli.slurm_options import server_settings
 from captionqa.errors import UsageError
 from captionqa.slurm.jobs import Job, StateGroup, state_group
-from captionqa.slurm.options import Kind
+from captionqa.slurm.options import Kind, job_options
 from captionqa.slurm.submissions import Submission
 
 
@@ -81,7 +82,10 @@ def choose_server_jobs(
 
     Raises: UsageError.
     """
+    from captionqa.server.models import served_repository
+
     asked, model = options["servers"], options["model"] or client["model"]
+    model = served_repository(model) if model else None
     served = options["served_model_name"] or model
     if (outside := choose_urls(client["server_url"], os.environ)) is not None:
         urls, source = outside
@@ -110,8 +114,31 @@ def new_servers(options: Mapping[str, Any], model: str | None, count: int, outpu
         count,
         served_model(arguments),
         arguments,
-        f"{count} new server job{'s' if count > 1 else ''}: {model}",
+        "\n".join(
+            [
+                f"{count} new server job{'s' if count > 1 else ''}: {model}",
+                *gpu_hint(arguments, server_settings(options)),
+            ]
+        ),
     )
+
+
+def gpu_hint(arguments: Sequence[str], job: Mapping[str, Any]) -> list[str]:
+    """What is to be said when a job has fewer GPUs than its server needs: one line or none.
+
+    Args:
+        arguments: of `captionqa serve` in the job.
+        job: what was said about the job, by setting.
+
+    Raises: UsageError for a setting that sbatch could not read.
+    """
+    from captionqa.cli.preset_choice import gpus_of_job, job_hint
+
+    chosen = job_options(Kind.SERVER, job)
+    with parsed_command("serve", arguments) as parsed:
+        serve = {**parsed.params, "model": _served(parsed.params, named=False)}
+    hint = job_hint(serve, serve["extra"], gpus_of_job(chosen.gres, chosen.gpus))
+    return [f"GPUs: {hint}"] if hint else []
 
 
 def serve_arguments(
@@ -132,13 +159,20 @@ def serve_arguments(
 
 def served_model(arguments: Sequence[str]) -> str:
     """What servers with these arguments call their model."""
-    from captionqa.server.engines import DEFAULT_MODELS, Engine
-
     with parsed_command("serve", arguments) as parsed:
-        given, model = parsed.params, parsed.params["model"]
+        return _served(parsed.params)
+
+
+def _served(given: Mapping[str, Any], *, named: bool = True) -> str:
+    """The model of `captionqa serve` with these parameters: as requests call it, or else as vLLM is given it."""
+    from captionqa.server.engines import DEFAULT_MODELS, Engine
+    from captionqa.server.models import served_repository
+
+    model = given["model"]
     # As serve does: behind «--» the first word is the engine's, not a model.
-    named = model if model and not model.startswith("-") else None
-    return str(given["served_model_name"] or named or DEFAULT_MODELS[Engine(given["engine"])])
+    own = served_repository(model) if model and not model.startswith("-") else None
+    name = given["served_model_name"] if named else None
+    return str(name or own or DEFAULT_MODELS[Engine(given["engine"])])
 
 
 def _of_the_live(

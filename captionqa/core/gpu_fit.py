@@ -65,8 +65,8 @@ class Fit:
 
 def fit(model: Architecture, form: Format, gpu_bytes: int, wish: Wish) -> Fit | None:
     """The settings for GPUs of this memory (as nvidia-smi reports it): the fewest GPUs on which there is room enough,
-    or else, of those on which it fits at all, the most; on them the longest context up to the wish, then the most requests
-    at once. None when the model does not fit on ``wish.gpus`` of them."""
+    or else, of those on which it fits at all, the most; on them the longest context up to the wish, then the most
+    requests at once. None when the model does not fit on ``wish.gpus`` of them."""
     found = fits(model, form, gpu_bytes, wish)
     roomy = next((one for one in found if has_room(one, wish)), None)
     return roomy or (found[-1] if found else None)
