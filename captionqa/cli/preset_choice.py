@@ -30,21 +30,22 @@ def cards_for(gpu_memory: float | None, gpus: int | None, environment: Mapping[s
             return found
         return Cards(found.gpu_bytes, gpus, f"{found.source}, --gpus", found.name, found.capability)
     count = gpus or (found.count if found else PARALLEL_SIZES[-1])
+    source = f"--gpu-memory {gpu_memory:g}" + ("" if gpus or found else "; how many there are is not known here")
     capability = found.capability if found else None
-    return Cards(card_bytes(gpu_memory), count, f"--gpu-memory {gpu_memory:g}", capability=capability)
+    return Cards(card_bytes(gpu_memory), count, source, capability=capability)
 
 
 def with_preset(
     settings: EngineSettings, gpu_memory: float | None, gpus: int | None, say: Callable[[str], None]
 ) -> EngineSettings:
     """The settings with what the model's preset adds, which is said; unchanged for a model that has no preset."""
-    from captionqa.server.models import find_preset, nearest_names
+    from captionqa.server.models import find_preset, unknown_sentence
     from captionqa.server.preset_options import choose
 
     preset = find_preset(settings.model)
     if preset is None:
-        if "/" not in settings.model and (near := nearest_names(settings.model)):
-            say(f"{settings.model} is no preset (near it: {', '.join(near)}): taken for a repository on Hugging Face")
+        if sentence := unknown_sentence(settings.model):
+            say(sentence)
         if gpu_memory is not None or gpus is not None:
             say("--gpu-memory and --gpus say something to presets alone (captionqa models): not used")
         return settings
@@ -136,19 +137,25 @@ def gpus_of_job(gres: str | None, gpus: str | None) -> int | None:
 
 
 def job_hint(serve: Mapping[str, Any], extra: Sequence[str], job_gpus: int | None) -> str | None:
-    """What is to be said when a server job asks for fewer GPUs than its server needs; None when there is nothing.
+    """What is to be said when a server job asks for fewer GPUs than its server needs, or for a model that may not
+    exist; None when there is nothing.
 
     Args:
-        serve: the parameters of `captionqa serve` in that job.
+        serve: the parameters of `captionqa serve` in that job; ``model`` as vLLM is given it.
         extra: words for the engine itself.
         job_gpus: how many GPUs the job asks for.
     """
     from captionqa.core.gpu_fit import fit
     from captionqa.core.gpu_memory import card_bytes
-    from captionqa.server.models import find_preset
+    from captionqa.server.models import find_preset, unknown_sentence
     from captionqa.server.preset_options import said_options
 
-    if job_gpus is None or serve["engine"] != "vllm":
+    if serve["engine"] != "vllm":
+        return None
+    preset = find_preset(serve["model"])
+    if preset is None and (sentence := unknown_sentence(serve["model"])):
+        return sentence
+    if job_gpus is None:
         return None
     said = said_options(extra)
     given = (serve[name] or said.get("--" + name.replace("_", "-")) for name in _SHARING)
@@ -158,7 +165,6 @@ def job_hint(serve: Mapping[str, Any], extra: Sequence[str], job_gpus: int | Non
         if needed > job_gpus:
             return f"the server wants {needed} GPUs, its job asks for {job_gpus}: --gres gpu:{needed}"
         return None
-    preset = find_preset(serve["model"] or "")
     if preset is None:
         return None
     size = serve["gpu_memory"] or USUAL_CARD_GB

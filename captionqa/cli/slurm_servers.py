@@ -138,7 +138,7 @@ def gpu_hint(arguments: Sequence[str], job: Mapping[str, Any]) -> list[str]:
     with parsed_command("serve", arguments) as parsed:
         serve = {**parsed.params, "model": _served(parsed.params, named=False)}
     hint = job_hint(serve, serve["extra"], gpus_of_job(chosen.gres, chosen.gpus))
-    return [f"GPUs: {hint}"] if hint else []
+    return [f"note: {hint}"] if hint else []
 
 
 def serve_arguments(

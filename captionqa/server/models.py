@@ -193,11 +193,25 @@ def named_preset(name: str) -> Preset:
 
 
 def nearest_names(name: str, count: int = 4) -> list[str]:
-    """Names and aliases that look like ``name``, each preset once, the nearest first."""
-    of_name = {known: preset.name for preset in catalogue().presets for known in _names(preset)}
+    """Names of presets that look like ``name``, the nearest first: those it is a part of (``32b``, of two families),
+    then those it may be a slip of."""
+    presets = catalogue().presets
+    of_name = {known: preset.name for preset in presets for known in (preset.name, *preset.aliases)}
     bare = name.lower().rpartition("/")[2]
-    matches = difflib.get_close_matches(bare, of_name, n=4 * count, cutoff=0.5)
-    return list(dict.fromkeys(of_name[match] for match in matches))[:count]
+    parts = set(bare.split("-"))
+    holding = sorted((known for known in of_name if parts <= set(known.split("-"))), key=len)
+    slips = difflib.get_close_matches(bare, of_name, n=4 * count, cutoff=0.5)
+    return list(dict.fromkeys(of_name[match] for match in (*holding, *slips)))[:count]
+
+
+def unknown_sentence(name: str) -> str | None:
+    """What is to be said of a name that is neither a preset, nor a folder here, nor OWNER/NAME on Hugging Face; None
+    when it is one of them."""
+    if "/" in name or find_preset(name) or Path(name).is_dir():
+        return None
+    near = nearest_names(name)
+    hint = f"near it: {', '.join(near)}" if near else "captionqa models lists them"
+    return f"{name} is no preset ({hint}): taken for a repository on Hugging Face"
 
 
 def served_repository(name: str) -> str:
