@@ -11,6 +11,7 @@ import pytest
 
 import captionqa
 from captionqa.data.shipped import shipped_folder
+from captionqa.server.models import catalogue
 
 CHECKOUT = Path(captionqa.__file__).parent.parent
 
@@ -64,6 +65,14 @@ def test_the_wheel_holds_every_module_and_nothing_else(unpacked: Path) -> None:
     modules = {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "captionqa").rglob("*.py")}
     assert {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.py")} == modules
     assert {path.name.partition("-")[0] for path in unpacked.iterdir()} == {"captionqa"}
+
+
+def test_an_installed_wheel_has_the_presets_and_their_templates(unpacked: Path) -> None:
+    code = (
+        "from captionqa.server.models import catalogue\n"
+        "print(sum(preset.chat_template is None or preset.chat_template.is_file() for preset in catalogue().presets))"
+    )
+    assert int(ask(unpacked, code)) == len(catalogue().presets)
 
 
 @pytest.mark.parametrize("name", ["prompts", "slurm"])
