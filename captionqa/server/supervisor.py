@@ -136,7 +136,9 @@ class Supervisor:
                 # A plain scancel sends SIGTERM to every process of a job: the engine may just have been faster than us.
                 if await self._stopping.asked_within(self._pace.exit_grace_s):
                     return await self._drain()
-                failed = await self._start_again(end)
+                status = self._child.status if self._child is not None else None
+                # One that answers nothing may just be on its way out: then its exit says more.
+                failed = await self._start_again(end if status is None else _EngineDied(status))
                 if failed is not None:
                     return failed
 
