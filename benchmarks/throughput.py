@@ -163,10 +163,10 @@ def sdk(_: Path, paths: list[Path], url: str) -> Callable[[], None]:
 
 
 def captionqa_run(folder: Path, paths: list[Path], url: str) -> Callable[[], None]:
-    from captionqa.cli.progress import LogProgress
     from captionqa.core.requests import CAPTION_SAMPLING
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import caption_styles, load_style
+    from captionqa.report.progress import LogProgress
     from captionqa.run.discovery import FixedServers
     from captionqa.run.session import Settings, run_session
     from captionqa.run.tasks import Asking, CaptionTask

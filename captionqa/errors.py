@@ -6,7 +6,8 @@
     ├── IdentityMismatch            2   the output belongs to another run
     ├── ServerError                 1
     │   ├── ServerRefused           1   401, 403, unknown model, wrong path: no item can succeed
-    │   └── ServerGone              1   waited for the server as long as allowed
+    │   ├── ServerGone              1   waited for the server as long as allowed
+    │   └── Unanswered              1   one question of a conversation got no answer, or only the beginning of one
     ├── SlurmError                  1   SLURM is not there, does not answer, or refused a job
     ├── Stopped                     75  by a signal, before there was anything to finish
     └── JournalError                1
@@ -67,6 +68,14 @@ class ServerRefused(ServerError):
 
 class ServerGone(ServerError):
     pass
+
+
+class Unanswered(ServerError):
+    """``partial`` is the text that had come by then, which is no answer."""
+
+    def __init__(self, message: str, partial: str = "") -> None:
+        super().__init__(message)
+        self.partial = partial
 
 
 class SlurmError(CaptionQAError):

@@ -68,10 +68,10 @@ def demo(folder: Path, images: int) -> int:
 
 def _asker(url: str, folder: Path) -> Callable[[str, Path, Path | None], Report]:
     """A function that runs one style over a folder of images, or over a question set."""
-    from captionqa.cli.progress import progress
     from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import caption_styles, load_style, question_styles
+    from captionqa.report.progress import progress
     from captionqa.run.discovery import FixedServers
     from captionqa.run.question_task import QuestionTask
     from captionqa.run.session import Settings, run_session

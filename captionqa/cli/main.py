@@ -22,6 +22,8 @@ COMMANDS = {
     "servers": "The published servers: list, stop, prune, logs, start.",
     "slurm": "Render and submit job scripts; watch the jobs.",
     "export": "Write a run's JSON files again from its journals; merges shards.",
+    "ask": "Ask one question about images; the answer comes as it is written.",
+    "chat": "Talk with a model about images.",
     "prompts": "List and show prompt styles.",
     "demo": "Caption and answer a drawn data set with a stand-in server: no GPU, no download.",
     "standin": "Run a stand-in server that speaks vLLM's protocol and needs no GPU.",

@@ -15,7 +15,7 @@ import click
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
-CONFIGURED = ("caption", "qa", "preflight", "serve")
+CONFIGURED = ("caption", "qa", "preflight", "serve", "ask", "chat")
 """Commands that take a config file."""
 OTHER_TABLES = ("slurm",)
 """Tables of that file that are not a command's options by the same name; `cli.slurm_options` reads them."""

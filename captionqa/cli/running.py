@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from captionqa.cli.choosing import OWN_KEY_VARIABLES, choose_key, choose_leases, choose_urls
 from captionqa.cli.options import unknown_variables
 from captionqa.cli.own_server import own_server
-from captionqa.cli.progress import progress
-from captionqa.cli.queue import queue_asker
 from captionqa.core.items import Item
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, RequestFormat, Sampling
-from captionqa.core.vision import ImagePolicy
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
 from captionqa.errors import ExitCode, UsageError
+from captionqa.report.progress import progress
 from captionqa.report.tables import captions_line, metrics_table, outcome_lines
+from captionqa.run.choosing import choose_key, choose_servers, choose_urls, key_words
 from captionqa.run.discovery import FixedServers, LeasedServers, Servers
 from captionqa.run.feed import prepare
+from captionqa.run.generation import Generation
+from captionqa.run.queue import queue_asker
 from captionqa.run.session import Report, Settings, run_session
 from captionqa.run.signals import BEFORE_THE_END
 from captionqa.run.store import Shard
@@ -38,11 +38,7 @@ Options = Mapping[str, Any]
 
 def asking(options: Options, style: PromptStyle, defaults: Sampling) -> Asking:
     """How every item is asked: the task's defaults with what the user said."""
-    names = ("max_tokens", "temperature", "top_p", "top_k", "presence_penalty", "repetition_penalty", "seed")
-    sampling = replace(defaults, **{name: options[name] for name in names if options[name] is not None})
-    if options["strict_openai"]:
-        sampling = replace(sampling, top_k=None, repetition_penalty=None)
-    return Asking(style, options["system_prompt"], sampling, ImagePolicy(max_pixels=options["max_pixels"]))
+    return Generation.of(options).asking(style, defaults)
 
 
 def caption_task(options: Options) -> Task:
@@ -113,29 +109,23 @@ def plan(options: Options, say: Callable[[str], None], own_server: LeasedServers
 def _choose_servers(
     options: Options, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> tuple[Servers, str]:
-    chosen = choose_urls(options["server_url"], environment)
-    if chosen is not None:
-        urls, source = chosen
-        if source == "--server-url":
-            source = _said_by("server_url") or source
-        key, key_source = choose_key(options["api_key_file"], environment)
-        return FixedServers(urls, key), f"{', '.join(urls)} (from {source}; {_key_words(key, key_source)})"
-    key, key_source = choose_key(options["api_key_file"], environment, OWN_KEY_VARIABLES)
-    words = _key_words(key, key_source) if key else "each with its own key"
     try:
-        leased, source = choose_leases(options["output_dir"], key, queue_asker(say))
+        return choose_servers(
+            options["server_url"],
+            options["api_key_file"],
+            options["output_dir"],
+            environment=environment,
+            ask_queue=queue_asker(say),
+            given_by=said_by("server_url") or "--server-url",
+        )
     except UsageError:
-        if not options["dry_run"]:
+        # Without a server there is a plan all the same; what was given and cannot be used is refused.
+        if not options["dry_run"] or choose_urls(options["server_url"], environment) is not None:
             raise
-        return FixedServers(()), f"none yet ({_key_words(*choose_key(options['api_key_file'], environment))})"
-    return leased, f"{source} ({words})"
+        return FixedServers(()), f"none yet ({key_words(*choose_key(options['api_key_file'], environment))})"
 
 
-def _key_words(key: str | None, source: str) -> str:
-    return f"key from {source}" if key else "no key"
-
-
-def _said_by(name: str) -> str | None:
+def said_by(name: str) -> str | None:
     """Where an option's value comes from when it does not stand on the command line."""
     context = click.get_current_context(silent=True)
     source = context.get_parameter_source(name) if context else None

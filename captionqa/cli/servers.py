@@ -190,7 +190,7 @@ def _look(output_dir: Path) -> ServerList:
 
 
 def _ask_queue() -> AskQueue:
-    from captionqa.cli.queue import queue_asker
+    from captionqa.run.queue import queue_asker
 
     return queue_asker(lambda text: click.echo(text, err=True))
 

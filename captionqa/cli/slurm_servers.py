@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captionqa.cli.choosing import choose_urls
 from captionqa.cli.slurm_client import parsed_command
 from captionqa.cli.slurm_options import server_settings
 from captionqa.errors import UsageError
+from captionqa.run.choosing import choose_urls
 from captionqa.slurm.jobs import Job, StateGroup, state_group
 from captionqa.slurm.options import Kind, job_options
 from captionqa.slurm.submissions import Submission

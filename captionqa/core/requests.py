@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -41,6 +41,8 @@ CAPTION_SAMPLING = Sampling(
     top_k=20,
     repetition_penalty=1.0,
 )
+# A conversation is sampled like captions, with room for an explanation, and less than the smallest context in use.
+TALK_SAMPLING = replace(CAPTION_SAMPLING, max_tokens=1024)
 # Questions are answered greedily, so that a number can be obtained again. -1 turns top_k off (vLLM's SamplingParams).
 QUESTION_SAMPLING = Sampling(
     max_tokens=128,

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from captionqa.errors import Stopped
@@ -20,8 +20,8 @@ BEFORE_THE_END = (signal.SIGUSR1.name, TIME_LIMIT)
 
 
 @contextlib.contextmanager
-def stopping_on_signals() -> Iterator[None]:
-    """Within the block a stop signal raises Stopped, unless an event loop handles it (see `LoopSignals`).
+def stopping_on_signals(numbers: Sequence[signal.Signals] = STOP_SIGNALS) -> Iterator[None]:
+    """Within the block each of these signals raises Stopped, unless an event loop handles it (see `LoopSignals`).
 
     Does nothing in a thread that is not the main one: Python delivers signals only there.
     """
@@ -32,7 +32,7 @@ def stopping_on_signals() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
         raise Stopped(f"{signal.Signals(number).name}: stopped; the same command goes on from here")
 
-    old = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    old = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from captionqa.cli.choosing import OWN_KEY_VARIABLES, base_url, choose_key, choose_leases, choose_urls
 from captionqa.errors import UsageError
+from captionqa.run.choosing import OWN_KEY_VARIABLES, base_url, choose_key, choose_leases, choose_urls
 from captionqa.slurm.jobs import Job
 
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from captionqa.cli.progress import LogProgress, Rates, TerminalProgress, progress, progress_line
 from captionqa.core.outcomes import Outcome, OutcomeKind
+from captionqa.report.progress import LogProgress, Rates, TerminalProgress, progress, progress_line
 
 ANSWERED = Outcome(OutcomeKind.ANSWERED, output="A", finish_reason="stop", usage={"completion_tokens": 2})
 FAILED = Outcome(OutcomeKind.FAILED, reason="timeout")

@@ -13,13 +13,44 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from captionqa.errors import UsageError
-from captionqa.run.discovery import AskQueue, LeasedServers, publishes_below, server_jobs
+from captionqa.run.discovery import AskQueue, FixedServers, LeasedServers, Servers, publishes_below, server_jobs
 from captionqa.server.lease import Leases, read_leases, servers_folder
 from captionqa.slurm.jobs import Job
 
 URL_VARIABLES = ("CAPTIONQA_SERVER_URL", "VLLM_BASE_URL", "OPENAI_BASE_URL")
 KEY_VARIABLES = ("CAPTIONQA_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY")
 OWN_KEY_VARIABLES = KEY_VARIABLES[:1]
+
+
+def choose_servers(
+    urls: Sequence[str],
+    key_file: Path | None,
+    output_dir: Path,
+    *,
+    environment: Mapping[str, str],
+    ask_queue: AskQueue,
+    given_by: str = "--server-url",
+) -> tuple[Servers, str]:
+    """The servers to ask, and in words which they are, who named them and where their key comes from.
+
+    Args:
+        urls: those that the user gave, if any; ``given_by`` says how.
+
+    Raises: UsageError, also when there is none.
+    """
+    chosen = choose_urls(urls, environment)
+    if chosen is not None:
+        found, source = chosen
+        key, key_source = choose_key(key_file, environment)
+        words = f"{', '.join(found)} (from {given_by if urls else source}; {key_words(key, key_source)})"
+        return FixedServers(found, key), words
+    key, key_source = choose_key(key_file, environment, OWN_KEY_VARIABLES)
+    leased, source = choose_leases(output_dir, key, ask_queue)
+    return leased, f"{source} ({key_words(key, key_source) if key else 'each with its own key'})"
+
+
+def key_words(key: str | None, source: str) -> str:
+    return f"key from {source}" if key else "no key"
 
 
 def choose_urls(given: Sequence[str], environment: Mapping[str, str]) -> tuple[tuple[str, ...], str] | None:

@@ -1,0 +1,75 @@
+"""Finding one server for a question that somebody waits for: the same servers, keys and words as a run's, but given up
+after a moment unless a wait was asked for.
+
+In: where servers come from (`discovery.Servers`). Out: one that has just listed its models. Asks nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from captionqa.errors import ServerGone
+from captionqa.run.connection import ChatConnection, Http
+from captionqa.run.discovery import Servers
+from captionqa.run.endpoints import EndpointPool
+from captionqa.run.signals import LoopSignals
+from captionqa.run.store import Say
+from captionqa.run.streaming import CONNECT_TIMEOUT_S, FoundServer
+
+NO_WAIT_S = 1.0
+"""Without a wait: how long servers that do not answer are tried. Several may have been given, and the first may be the
+dead one."""
+NO_WAIT_MOST_S = 6.0
+"""Without a wait: how long a server may take to answer, and leases to be read."""
+
+
+def find_server(servers: Servers, model: str | None, *, wait_s: float | None, say: Say) -> FoundServer:
+    """The first server that answers. Must not be called where an event loop runs.
+
+    Args:
+        model: the served model that is wanted; None takes what is served.
+        wait_s: as `session.Settings.server_wait_s`: how long to wait, without counting the time that a server's job is
+            in the queue or loads its model. None: fail at once.
+
+    Raises: ServerGone, ServerRefused; UsageError when servers of several models are there; Stopped by a signal.
+    """
+    return asyncio.run(_find(servers, model, wait_s, say))
+
+
+async def _find(servers: Servers, model: str | None, wait_s: float | None, say: Say) -> FoundServer:
+    heard: list[str] = []
+    keys: dict[str, str | None] = {}
+    http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=CONNECT_TIMEOUT_S)
+
+    def connect(url: str, key: str | None) -> ChatConnection:
+        keys[url] = key
+        return ChatConnection(http, url, key)
+
+    # What is said while somebody waits is for them; what is said before giving up is the reason for it.
+    pool = EndpointPool((), limit=1, server_wait_s=wait_s or NO_WAIT_S, say=say if wait_s else heard.append)
+    following = asyncio.create_task(servers.follow(pool, connect, model))
+    signals = LoopSignals()
+    try:
+        with signals.cancelling_this_task():
+            async with asyncio.timeout(None if wait_s else NO_WAIT_MOST_S):
+                await pool.open(model)
+        up = next(endpoint for endpoint in pool.endpoints if endpoint.up)
+        return FoundServer(up.url, keys[up.url], pool.model)
+    except (TimeoutError, ServerGone) as error:
+        if wait_s:
+            raise
+        raise ServerGone(_no_server(heard, error)) from error
+    finally:
+        signals.restore()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await pool.close()
+        await http.aclose()
+
+
+def _no_server(heard: list[str], error: Exception) -> str:
+    tried = "\n".join(f"  {line.split('; Ctrl-C stops')[0]}" for line in dict.fromkeys(heard)) or f"  {error}"
+    return (
+        f"no server answers:\n{tried}\nWait for it with --server-wait SECONDS, look at `captionqa servers`, or start "
+        "one (`sbatch slurm/server.sh`, `captionqa serve`; to try things without a GPU, `captionqa standin`)."
+    )
