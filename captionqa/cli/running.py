@@ -29,7 +29,7 @@ from captionqa.run.generation import Generation
 from captionqa.run.queue import queue_asker
 from captionqa.run.session import Report, Settings, run_session
 from captionqa.run.signals import BEFORE_THE_END
-from captionqa.run.store import Shard
+from captionqa.run.store import Shard, refuse_path
 from captionqa.run.tasks import Asking, CaptionTask, Task
 from captionqa.slurm.this_job import ThisJob, requeue
 
@@ -271,8 +271,3 @@ def _without_payloads(value: Any) -> Any:
         head, _, payload = value.partition(",")
         return f"{head},… ({len(payload)} characters)"
     return value
-
-
-def refuse_path(name: str, value: str | None) -> None:
-    if value is not None and (not value.strip() or Path(value).name != value or value in (".", "..")):
-        raise UsageError(f"--{name.replace('_', '-')} {value!r}: must be a plain name; it becomes a folder's.")

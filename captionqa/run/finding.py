@@ -12,7 +12,7 @@ from captionqa.errors import ServerGone
 from captionqa.run.connection import ChatConnection, Http
 from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
-from captionqa.run.signals import LoopSignals
+from captionqa.run.signals import LoopSignals, RemoteStop
 from captionqa.run.store import Say
 from captionqa.run.streaming import CONNECT_TIMEOUT_S, FoundServer
 
@@ -23,7 +23,9 @@ NO_WAIT_MOST_S = 6.0
 """Without a wait: how long a server may take to answer, and leases to be read."""
 
 
-def find_server(servers: Servers, model: str | None, *, wait_s: float | None, say: Say) -> FoundServer:
+def find_server(
+    servers: Servers, model: str | None, *, wait_s: float | None, say: Say, remote: RemoteStop | None = None
+) -> FoundServer:
     """The first server that answers. Must not be called where an event loop runs.
 
     Args:
@@ -33,10 +35,12 @@ def find_server(servers: Servers, model: str | None, *, wait_s: float | None, sa
 
     Raises: ServerGone, ServerRefused; UsageError when servers of several models are there; Stopped by a signal.
     """
-    return asyncio.run(_find(servers, model, wait_s, say))
+    return asyncio.run(_find(servers, model, wait_s, say, remote))
 
 
-async def _find(servers: Servers, model: str | None, wait_s: float | None, say: Say) -> FoundServer:
+async def _find(
+    servers: Servers, model: str | None, wait_s: float | None, say: Say, remote: RemoteStop | None
+) -> FoundServer:
     heard: list[str] = []
     keys: dict[str, str | None] = {}
     http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=CONNECT_TIMEOUT_S)
@@ -48,7 +52,7 @@ async def _find(servers: Servers, model: str | None, wait_s: float | None, say: 
     # What is said while somebody waits is for them; what is said before giving up is the reason for it.
     pool = EndpointPool((), limit=1, server_wait_s=wait_s or NO_WAIT_S, say=say if wait_s else heard.append)
     following = asyncio.create_task(servers.follow(pool, connect, model))
-    signals = LoopSignals()
+    signals = LoopSignals(remote)
     try:
         with signals.cancelling_this_task():
             async with asyncio.timeout(None if wait_s else NO_WAIT_MOST_S):

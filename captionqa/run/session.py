@@ -37,7 +37,7 @@ from captionqa.run.feed import PULLED_TOGETHER, Feed
 from captionqa.run.journal import Entry, JournalIndex
 from captionqa.run.preflight.short import refuse_wrong_folder, takes_images, warn_of_little_room
 from captionqa.run.runner import Runner
-from captionqa.run.signals import TIME_LIMIT, LoopSignals
+from captionqa.run.signals import TIME_LIMIT, LoopSignals, RemoteStop
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
 from captionqa.run.tasks import Task, export_run
 
@@ -168,10 +168,12 @@ class _Walk:
         self.complete = True
 
 
-def run_session(task: Task, settings: Settings, progress: Progress) -> Report:
-    """Raises: InputError, IdentityMismatch, UsageError, ServerError, JournalError, Stopped. Whatever was answered by
+def run_session(task: Task, settings: Settings, progress: Progress, remote: RemoteStop | None = None) -> Report:
+    """``remote``: stops it from another thread, where signals do not arrive.
+
+    Raises: InputError, IdentityMismatch, UsageError, ServerError, JournalError, Stopped. Whatever was answered by
     then is saved."""
-    session = _Session(task, settings, progress)
+    session = _Session(task, settings, progress, remote)
     session.all_items, session.own_items = task.check(session.mine)
     if settings.preflight:
         session.has_images = refuse_wrong_folder(task)
@@ -182,10 +184,11 @@ def run_session(task: Task, settings: Settings, progress: Progress) -> Report:
 class _Session:
     """One start of the program; its methods are the steps, in order."""
 
-    def __init__(self, task: Task, settings: Settings, progress: Progress) -> None:
+    def __init__(self, task: Task, settings: Settings, progress: Progress, remote: RemoteStop | None) -> None:
         self.task = task
         self.settings = settings
         self.progress = progress
+        self.remote = remote
         self.all_items = 0
         """In the data set."""
         self.own_items = 0
@@ -213,7 +216,7 @@ class _Session:
         following = asyncio.create_task(
             settings.servers.follow(pool, functools.partial(ChatConnection, http), settings.model)
         )
-        signals = LoopSignals()
+        signals = LoopSignals(self.remote)
         if settings.ends_at is not None:
             left_s = settings.ends_at - time.time()
             signals.receive_in(left_s - min(STOP_BEFORE_END_S, left_s / 4), TIME_LIMIT)

@@ -40,10 +40,33 @@ def stopping_on_signals(numbers: Sequence[signal.Signals] = STOP_SIGNALS) -> Ite
             signal.signal(number, handler)
 
 
+class RemoteStop:
+    """Stops a session from another thread: what a signal does for a command, a program does by this."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._signals: LoopSignals | None = None
+        self._asked: list[str] = []
+
+    def stop(self, name: str) -> None:
+        """As if a signal of this name had come; one that comes before the session listens is kept for it."""
+        with self._lock:
+            if self._signals is None:
+                self._asked.append(name)
+            else:
+                self._signals.receive_soon(name)
+
+    def attach(self, signals: LoopSignals) -> None:
+        with self._lock:
+            self._signals = signals
+            for name in self._asked:
+                signals.receive_soon(name)
+
+
 class LoopSignals:
     """Stop signals as calls on the running event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, remote: RemoteStop | None = None) -> None:
         self.received: str | None = None
         """Name of the first stop signal, or what took its place."""
         self._timer: asyncio.TimerHandle | None = None
@@ -55,6 +78,13 @@ class LoopSignals:
         if self._installed:
             for number in STOP_SIGNALS:
                 self._loop.add_signal_handler(number, self._receive, signal.Signals(number).name)
+        if remote is not None:
+            remote.attach(self)
+
+    def receive_soon(self, name: str) -> None:
+        """Stop as if a signal had come. From any thread; of no effect when the loop has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._receive, name)
 
     def receive_in(self, delay_s: float, name: str) -> None:
         """Stop after so many seconds as if a signal had come."""

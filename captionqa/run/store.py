@@ -82,6 +82,12 @@ class RunPaths:
         return cls(path.parent, path.name.removesuffix(IDENTITY_SUFFIX))
 
 
+def refuse_path(name: str, value: str | None) -> None:
+    """Raises: UsageError for a value of option ``name`` that is no plain name of a folder."""
+    if value is not None and (not value.strip() or Path(value).name != value or value in (".", "..")):
+        raise UsageError(f"--{name.replace('_', '-')} {value!r}: must be a plain name; it becomes a folder's.")
+
+
 def find_run(run: Path, output_dir: Path) -> RunPaths:
     """The run a user means: its run.json, any of its files, or a folder that holds exactly one run.
 

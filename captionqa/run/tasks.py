@@ -99,11 +99,15 @@ class CaptionTask:
         return {"task": "caption", "model": model, **self.asking.identity(), "data": data}
 
     def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths:
-        folder = output_dir / "captions" / model_name
-        return RunPaths(folder / run_name if run_name else folder, f"{model_name}_{self.asking.style.name.lower()}")
+        return caption_paths(output_dir, model_name, run_name, self.asking.style)
 
     def notes(self) -> dict[str, Any]:
         return {}
+
+
+def caption_paths(output_dir: Path, model_name: str, run_name: str | None, style: PromptStyle) -> RunPaths:
+    folder = output_dir / "captions" / model_name
+    return RunPaths(folder / run_name if run_name else folder, f"{model_name}_{style.name.lower()}")
 
 
 def render_style(style: PromptStyle, **values: object) -> str:
@@ -124,11 +128,10 @@ def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex
 
     Raises: SaveFailed.
     """
-    fold: CaptionFold | MetricsFold
-    if identity["task"] == "caption":
-        fold, answers, summary_name = CaptionFold(), ".json", "_summary.json"
-    else:
-        fold, answers, summary_name = MetricsFold(), "_results.json", "_metrics.json"
+    fold = fold_of(identity)
+    answers, summary_name = (
+        (".json", "_summary.json") if identity["task"] == "caption" else ("_results.json", "_metrics.json")
+    )
     with json_object(paths.export(answers)) as answered, json_object(paths.export("_failed.json")) as failed:
         for record in index.records():
             entry = fold.add(record)
@@ -136,15 +139,25 @@ def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex
                 _add_failure(failed, record)
             else:
                 answered.add(record["id"], entry)
-    summary = {
+    summary = summary_of(identity, fold, index)
+    write_json(paths.export(summary_name), summary)
+    return summary
+
+
+def fold_of(identity: Mapping[str, Any]) -> CaptionFold | MetricsFold:
+    """What folds the records of a run: an entry for each that was answered, counts over all."""
+    return CaptionFold() if identity["task"] == "caption" else MetricsFold()
+
+
+def summary_of(identity: Mapping[str, Any], fold: CaptionFold | MetricsFold, index: JournalIndex) -> dict[str, Any]:
+    """The summary or metrics when the fold has taken in every record."""
+    return {
         "model": identity["model"],
         "prompt_style": identity["prompt"]["style"],
         **fold.summary(),
         **_session_facts(index, fold.n),
         **identity["data"],
     }
-    write_json(paths.export(summary_name), summary)
-    return summary
 
 
 def _add_failure(failed: JsonObject, record: Record) -> None:

@@ -1,0 +1,190 @@
+"""Runs from a program: the engine, the files and the errors of `captionqa caption` and `captionqa qa`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from captionqa.api.results import RunResult
+from captionqa.api.server import Server
+from captionqa.api.threads import apart
+from captionqa.api.watching import Watch, watcher
+from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
+from captionqa.data.prompt_files import caption_styles, load_style, question_styles
+from captionqa.errors import InputError, SaveFailed, Stopped
+from captionqa.run.generation import Generation
+from captionqa.run.image_list_task import ImageListTask
+from captionqa.run.session import Progress, Report, Settings, run_session
+from captionqa.run.store import refuse_path
+from captionqa.run.tasks import CaptionTask, Task
+from captionqa.slurm.this_job import ThisJob
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+RUN_WAIT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a run goes, and where its files are; the commands' options of the same names."""
+
+    output_dir: PathLike = "output"
+    run_name: str | None = None
+    """A folder of its own below the model's, for a separate run."""
+    model_name: str | None = None
+    """Name of the output folder; None takes the model's after the last /."""
+    limit: int | None = None
+    """Only the first so many items."""
+    max_concurrency: int | None = None
+    """Requests in flight; None finds the number."""
+    retry_failed: bool = True
+    """Ask again what has no answer from an earlier start."""
+    overwrite: bool = False
+    """Start over; the old journal is kept aside."""
+    data_moved: bool = False
+    """The same data lies elsewhere now: go on with the recorded run."""
+    drain_s: float = 25.0
+    """After Ctrl-C, how long requests may finish, in seconds."""
+
+
+def caption(
+    images: PathLike | Iterable[PathLike],
+    *,
+    prompt_style: str = "SIMPLE",
+    root: PathLike | None = None,
+    server: Server = Server(),
+    generation: Generation = Generation(),
+    options: RunOptions = RunOptions(),
+    follow_symlinks: bool = False,
+    progress: Watch = True,
+) -> RunResult:
+    """Caption every image below a folder, or images that are named one by one. The same call goes on with what an
+    earlier one, or the command, has begun.
+
+    Args:
+        images: a folder; or paths, relative to ``root`` where that is given. As with a folder, the run is the whole
+            list: what is not in it any more leaves the results, and is not asked again when it is back.
+        prompt_style: a style (`captionqa prompts` lists them), or the path of a template file.
+        root: for a list: the folder that names in the results start from; without it they are absolute paths.
+        follow_symlinks: for a folder: accept images behind links that lead out of it.
+        progress: see `api.watching.Watch`.
+
+    Raises: UsageError, InputError, IdentityMismatch, ServerError, JournalError; Stopped before the end of the SLURM
+        job; KeyboardInterrupt, when what was in flight has ended. Items that fail raise nothing: see
+        `RunResult.failed`.
+    """
+    asking = generation.asking(load_style(prompt_style, caption_styles(Path.cwd())), CAPTION_SAMPLING)
+    task: Task
+    if isinstance(images, (str, os.PathLike)):
+        if root is not None:
+            raise InputError("root is for a list of images; for a folder, its own names are used.")
+        task = CaptionTask(Path(images), asking, follow_symlinks)
+    else:
+        task = ImageListTask([Path(image) for image in images], None if root is None else Path(root), asking)
+    return _run(task, server, options, watcher(progress))
+
+
+def qa(
+    questions: PathLike | pd.DataFrame,
+    dataset: PathLike,
+    *,
+    prompt_style: str = "default",
+    server: Server = Server(),
+    generation: Generation = Generation(),
+    options: RunOptions = RunOptions(),
+    skip_invalid: bool = False,
+    follow_symlinks: bool = False,
+    progress: Watch = True,
+) -> RunResult:
+    """Answer and grade a question set. The same call goes on with what an earlier one, or the command, has begun.
+
+    Args:
+        questions: a parquet file, or a DataFrame with the same columns (docs/question-sets.md). A DataFrame is kept as
+            ``<output_dir>/questions/<digest of its content>.parquet``, so the same content is the same question set.
+        dataset: the folder that image paths start from.
+        skip_invalid: leave out and count rows that cannot be used, instead of refusing the set.
+
+    Raises: as `caption`.
+    """
+    from captionqa.run.question_task import QuestionTask  # pyarrow: captions do without
+
+    style = load_style(prompt_style.removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
+    path = Path(questions) if isinstance(questions, (str, os.PathLike)) else _kept(questions, Path(options.output_dir))
+    asking = generation.asking(style, QUESTION_SAMPLING)
+    return _run(
+        QuestionTask(path, Path(dataset), asking, skip_invalid, follow_symlinks), server, options, watcher(progress)
+    )
+
+
+def _run(task: Task, server: Server, options: RunOptions, progress: Progress) -> RunResult:
+    for name in ("model_name", "run_name"):
+        refuse_path(name, getattr(options, name))
+    output_dir = Path(options.output_dir)
+    job = ThisJob.of(os.environ)
+    settings = Settings(
+        servers=server.servers(output_dir, progress.say),
+        output_dir=output_dir,
+        model=server.model,
+        model_name=options.model_name,
+        run_name=options.run_name,
+        limit=options.limit,
+        max_concurrency=options.max_concurrency,
+        retry_failed=options.retry_failed,
+        overwrite=options.overwrite,
+        data_moved=options.data_moved,
+        server_wait_s=RUN_WAIT_S if server.wait_s is None else server.wait_s,
+        request_timeout_s=server.request_timeout_s,
+        drain_s=options.drain_s,
+        ends_at=job.end_time if job is not None else None,
+    )
+    return _result(apart(lambda remote: run_session(task, settings, progress, remote)))
+
+
+def _result(report: Report) -> RunResult:
+    if report.stopped_by is not None:
+        raise Stopped(f"{report.stopped_by}: stopped; what was answered is saved, and the same call goes on from here")
+    assert report.summary is not None, "a run that is not one shard of several has a summary"
+    return RunResult(
+        report.paths.folder,
+        report.identity,
+        report.summary,
+        report.counts,
+        report.answered_before,
+        report.paths,
+    )
+
+
+def _kept(questions: pd.DataFrame, output_dir: Path) -> Path:
+    """The DataFrame as a parquet file that is named by its content. Raises: InputError, SaveFailed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+
+    known = [name for name in questions.columns if name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)]
+    try:
+        table = pa.Table.from_pandas(questions[known], preserve_index=False).replace_schema_metadata(None)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"the DataFrame cannot be kept as parquet ({error}). See docs/question-sets.md.") from error
+    content = hashlib.sha256(str(table.schema).encode())
+    for batch in table.combine_chunks().to_batches():
+        content.update(batch.serialize())
+    path = output_dir / "questions" / f"{content.hexdigest()[:16]}.parquet"
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, fresh)
+            os.replace(fresh, path)
+        except OSError as error:
+            raise SaveFailed(f"{path}: cannot be written ({error}). Choose another output_dir.") from error
+        finally:
+            fresh.unlink(missing_ok=True)
+    return path
