@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from captionqa.core.replies import Completion, NoAnswer, Verdict
+from captionqa.data.drawn import draw_dataset
+from captionqa.server.standin import StandInConfig, StandInServer
 
 
 class FakeServer:
@@ -69,3 +77,101 @@ def gone() -> NoAnswer:
 @pytest.fixture
 def fake_server() -> type[FakeServer]:
     return FakeServer
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a scripted server does with one request."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    length: int | None = None
+    """Content-Length that is claimed; None: the body's own. -1: none, so that the body ends with the connection."""
+    holds: threading.Event | None = None
+    """After the body the connection stays open until this is set."""
+
+
+class ScriptedHttp:
+    """A real HTTP server that answers request after request with the next reply; the last one again and again."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        """Of each: the request line's path, its headers (lower case), its body."""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._reply()
+
+            def do_POST(self) -> None:
+                self._reply()
+
+            def _reply(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.requests.append((self.path, headers, body))
+                reply = outer.replies[min(len(outer.requests), len(outer.replies)) - 1]
+                self.send_response(reply.status)
+                for name, value in reply.headers:
+                    self.send_header(name, value)
+                if reply.length != -1:
+                    self.send_header("Content-Length", str(len(reply.body) if reply.length is None else reply.length))
+                self.end_headers()
+                self.wfile.write(reply.body)
+                self.wfile.flush()
+                if reply.holds is not None:
+                    reply.holds.wait(30)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=lambda: self._server.serve_forever(poll_interval=0.01))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def scripted_http() -> Iterator[ScriptedHttp]:
+    server = ScriptedHttp()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def reply() -> type[Reply]:
+    return Reply
+
+
+@pytest.fixture
+def without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, without the settings of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith(("CAPTIONQA_", "SLURM_", "OPENAI_", "VLLM_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def standin_url() -> Iterator[str]:
+    """A stand-in server that does everything right, for all tests of this process."""
+    with StandInServer(StandInConfig(grace_s=0.5)) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``images/`` with 6 drawn images, and ``questions.parquet`` with 2 questions about each."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_dataset(folder, images=6, questions_per_image=2)
+    return folder
