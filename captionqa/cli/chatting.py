@@ -18,7 +18,7 @@ from captionqa.errors import CaptionQAError, SaveFailed, Stopped, UsageError
 from captionqa.run.generation import Generation
 from captionqa.run.talk import Talk
 
-PROMPT = "› "
+PROMPT = "> "
 MORE = "\\"
 """At the end of a line: the question goes on in the next one."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -97,6 +98,15 @@ def unknown_variables(ctx: click.Context, environment: Mapping[str, str]) -> lis
     options = (parameter for command in _configured_commands(ctx) for parameter in command.params)
     known = {str(option.envvar) for option in options} | {"CAPTIONQA_API_KEY"}
     return sorted(name for name in environment if name.startswith("CAPTIONQA_") and name not in known)
+
+
+def said_by(name: str) -> str | None:
+    """Where an option's value comes from when it does not stand on the command line."""
+    context = click.get_current_context(silent=True)
+    source = context.get_parameter_source(name) if context else None
+    if source is ParameterSource.ENVIRONMENT:
+        return f"CAPTIONQA_{name.upper()}"
+    return "the config file" if source is ParameterSource.DEFAULT_MAP else None
 
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)

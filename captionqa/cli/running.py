@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from captionqa.cli.options import unknown_variables
+from captionqa.cli.options import said_by, unknown_variables
 from captionqa.cli.own_server import own_server
 from captionqa.core.items import Item
 from captionqa.core.outcomes import OutcomeKind
@@ -123,15 +122,6 @@ def _choose_servers(
         if not options["dry_run"] or choose_urls(options["server_url"], environment) is not None:
             raise
         return FixedServers(()), f"none yet ({key_words(*choose_key(options['api_key_file'], environment))})"
-
-
-def said_by(name: str) -> str | None:
-    """Where an option's value comes from when it does not stand on the command line."""
-    context = click.get_current_context(silent=True)
-    source = context.get_parameter_source(name) if context else None
-    if source is ParameterSource.ENVIRONMENT:
-        return f"CAPTIONQA_{name.upper()}"
-    return "the config file" if source is ParameterSource.DEFAULT_MAP else None
 
 
 def choose_shard(count: int | None, index: int | None, environment: Mapping[str, str]) -> tuple[Shard, str]:

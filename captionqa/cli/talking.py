@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from captionqa.cli.options import CONFIG_FILE, CommandT, option, unknown_variables
+from captionqa.cli.options import CONFIG_FILE, CommandT, option, said_by, unknown_variables
 
 if TYPE_CHECKING:
     from captionqa.run.streaming import Answer, Piece
@@ -67,7 +67,6 @@ def open_talk(options: dict[str, Any]) -> Talk:
 
     Raises: UsageError, ServerError; nothing is waited for unless --server-wait says so.
     """
-    from captionqa.cli.running import said_by
     from captionqa.run.choosing import choose_servers
     from captionqa.run.finding import find_server
     from captionqa.run.generation import Generation

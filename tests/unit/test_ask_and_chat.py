@@ -181,7 +181,7 @@ def saved(path: str = "talk.json") -> Any:
 
 def test_a_conversation_is_shown_saved_and_forgotten(standin_url: str) -> None:
     result = chat(standin_url, COLOR, "/history", "/save talk.json", "/reset", COLOR, "/save after.json", "/help")
-    assert f"[red.png]\n› {COLOR}\nred" in result.stderr
+    assert f"[red.png]\n> {COLOR}\nred" in result.stderr
     (turn,) = saved()["turns"]
     assert (turn["question"], turn["answer"], turn["images"][0]["name"]) == (COLOR, "red", "red.png")
     assert "base64" not in Path("talk.json").read_text(encoding="utf-8")
