@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ import pytest
 from PIL import Image
 
 from captionqa.errors import InputError, ServerGone, ServerRefused, Unanswered, UsageError
-from captionqa.run import streaming
+from captionqa.process import Process
+from captionqa.run import finding, streaming
+from captionqa.run.choosing import choose_servers
 from captionqa.run.discovery import FixedServers
 from captionqa.run.finding import find_server
 from captionqa.run.generation import Generation
 from captionqa.run.streaming import FoundServer
 from captionqa.run.talk import Talk
+from captionqa.server.lease import Lease, LeaseState, PublishedLease, key_path, make_private_folder, write_private
 from captionqa.server.standin import Faults, StandInConfig, StandInServer
 
 
@@ -158,6 +163,36 @@ def test_a_server_that_comes_within_the_wait_is_taken() -> None:
         assert finder(coming.url, wait_s=60, say=come)().url == coming.url
     finally:
         coming.stop(abort=True)
+
+
+def publish(output_dir: Path, url: str, state: LeaseState, detail: str = "") -> None:
+    folder = output_dir / "servers"
+    make_private_folder(folder)
+    write_private(key_path(folder, "s"), "its-own\n")
+    now = time.time()
+    lease = Lease("s", state, url, "standin/pixel-reader", "gpu1", "standin", Process.this(), now, now)
+    PublishedLease(folder, replace(lease, key_file=str(key_path(folder, "s")), detail=detail)).update()
+
+
+def find_published(output_dir: Path) -> FoundServer:
+    servers, _ = choose_servers((), None, output_dir, environment={"OPENAI_API_KEY": "other"}, ask_queue=lambda: None)
+    return find_server(servers, None, wait_s=None, say=lambda _: None)
+
+
+def test_a_published_server_is_found_with_its_own_key(without_settings: Path) -> None:
+    with StandInServer(StandInConfig(grace_s=0.5, api_key="its-own")) as server:
+        publish(without_settings, server.url, LeaseState.READY)
+        assert find_published(without_settings) == FoundServer(server.url, "its-own", "standin/pixel-reader")
+
+
+def test_without_a_wait_a_server_that_loads_its_model_is_said_to_do_so(
+    without_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "NO_WAIT_MOST_S", 0.5)
+    publish(without_settings, "http://127.0.0.1:1/v1", LeaseState.STARTING, "loads the model")
+    with pytest.raises(ServerGone, match="s on gpu1: loads the model") as raised:
+        find_published(without_settings)
+    assert "--server-wait" in str(raised.value)
 
 
 def test_a_wrong_key_and_a_wrong_model_are_refused_at_once() -> None:
