@@ -46,8 +46,8 @@ SERVER_WAIT_S = 10.0
 @shared_options
 def preflight(full: bool, burst: float, gpus: int | None, **options: Any) -> int:
     with stopping_on_signals():
-        from captionqa.cli.progress import progress
         from captionqa.cli.running import TASKS, plan
+        from captionqa.report.progress import progress
         from captionqa.report.tables import checks_table
         from captionqa.run.preflight.everything import Wishes, look_at_everything
 

@@ -38,6 +38,7 @@ class ChatConnection:
 
     def __init__(self, http: Http, url: str, api_key: str | None) -> None:
         self.url = url
+        self.api_key = api_key
         self._session = http.session
         self._headers = {"Content-Type": "application/json"}
         if api_key:

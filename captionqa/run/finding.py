@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 
 from captionqa.errors import ServerGone
-from captionqa.run.connection import ChatConnection, Http
+from captionqa.run.connection import ChatConnection
 from captionqa.run.discovery import Servers
-from captionqa.run.endpoints import EndpointPool
+from captionqa.run.opened import CONNECT_TIMEOUT_S, following
 from captionqa.run.signals import LoopSignals, RemoteStop
 from captionqa.run.store import Say
-from captionqa.run.streaming import CONNECT_TIMEOUT_S, FoundServer
+from captionqa.run.streaming import FoundServer
 
 NO_WAIT_S = 1.0
 """Without a wait: how long servers that do not answer are tried. Several may have been given, and the first may be the
@@ -42,33 +42,29 @@ async def _find(
     servers: Servers, model: str | None, wait_s: float | None, say: Say, remote: RemoteStop | None
 ) -> FoundServer:
     heard: list[str] = []
-    keys: dict[str, str | None] = {}
-    http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=CONNECT_TIMEOUT_S)
-
-    def connect(url: str, key: str | None) -> ChatConnection:
-        keys[url] = key
-        return ChatConnection(http, url, key)
-
-    # What is said while somebody waits is for them; what is said before giving up is the reason for it.
-    pool = EndpointPool((), limit=1, server_wait_s=wait_s or NO_WAIT_S, say=say if wait_s else heard.append)
-    following = asyncio.create_task(servers.follow(pool, connect, model))
     signals = LoopSignals(remote)
     try:
         with signals.cancelling_this_task():
-            async with asyncio.timeout(None if wait_s else NO_WAIT_MOST_S):
-                await pool.open(model)
-        up = next(endpoint for endpoint in pool.endpoints if endpoint.up)
-        return FoundServer(up.url, keys[up.url], pool.model)
+            async with following(
+                servers,
+                model,
+                limit=1,
+                server_wait_s=wait_s or NO_WAIT_S,
+                request_timeout_s=CONNECT_TIMEOUT_S,
+                # What is said while somebody waits is for them; what is said before giving up is the reason for it.
+                say=say if wait_s else heard.append,
+            ) as (pool, _):
+                async with asyncio.timeout(None if wait_s else NO_WAIT_MOST_S):
+                    await pool.open(model)
+                up = next(endpoint for endpoint in pool.endpoints if endpoint.up)
+                assert isinstance(up.connection, ChatConnection)
+                return FoundServer(up.url, up.connection.api_key, pool.model)
     except (TimeoutError, ServerGone) as error:
         if wait_s:
             raise
         raise ServerGone(_no_server(heard, error)) from error
     finally:
         signals.restore()
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-        await pool.close()
-        await http.aclose()
 
 
 def _no_server(heard: list[str], error: Exception) -> str:

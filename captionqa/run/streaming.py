@@ -23,11 +23,11 @@ from captionqa.core.conversation import Message
 from captionqa.core.replies import NoAnswer, Verdict, classify_error
 from captionqa.errors import CaptionQAError, Unanswered
 from captionqa.run.endpoints import refusal
+from captionqa.run.opened import CONNECT_TIMEOUT_S
 
 MAX_ATTEMPTS = 4
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MOST_S = 4.0
-CONNECT_TIMEOUT_S = 15.0
 
 _SENT_HEADERS = ("host", "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent")
 
