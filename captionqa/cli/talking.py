@@ -140,7 +140,7 @@ def note_end(answer: Answer) -> None:
     """Say what the text alone does not: that it was cut."""
     if answer.truncated:
         spent = answer.usage.get("completion_tokens")
-        after = f" after {spent} tokens" if spent is not None else ""
+        after = f" after {spent} token{'s' if spent > 1 else ''}" if spent else ""
         note(f"[cut{after}: finish_reason length; --max-tokens N allows more, as far as the model's context goes]")
 
 

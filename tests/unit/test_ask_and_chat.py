@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from captionqa.cli.main import commands
+from captionqa.cli.talking import AnswerPrinter
 from captionqa.data.drawn import draw_image
 from captionqa.errors import CaptionQAError, InputError, Unanswered, UsageError
 from captionqa.run import streaming
+from captionqa.run.streaming import Piece
 from captionqa.server.standin import Faults, StandInConfig, StandInServer
 
 COLOR = "What color are the shapes?"
@@ -73,6 +76,28 @@ def test_an_answer_that_was_cut_at_max_tokens_is_marked(standin_url: str) -> Non
     assert "cut after 2 tokens: finish_reason length" in result.stderr
     cut = json.loads(run(standin_url, "ask", "Why?", "--max-tokens", "1", "--json").stdout)
     assert cut["truncated"]
+
+
+THOUGHT = (Piece("Let me", reasoning=True), Piece(" see.", reasoning=True), Piece("re"), Piece("d"))
+
+
+@pytest.mark.parametrize(
+    ("show", "terminal", "shown"),
+    [
+        (None, False, ""),
+        (True, False, "Let me see.\n"),
+        (None, True, "\x1b[2mLet me see.\x1b[0m\n"),
+        (False, True, ""),
+    ],
+)
+def test_reasoning_is_shown_apart_from_the_answer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, show: bool | None, terminal: bool, shown: str
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    AnswerPrinter(show).print(THOUGHT)
+    assert tuple(capsys.readouterr()) == ("red\n", shown)
 
 
 @pytest.mark.parametrize("json_too", [(), ("--json",)])
