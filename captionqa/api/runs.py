@@ -50,6 +50,8 @@ class RunOptions:
     """Start over; the old journal is kept aside."""
     data_moved: bool = False
     """The same data lies elsewhere now: go on with the recorded run."""
+    preflight: bool = True
+    """Look at each server, the first items and the disk before anything is asked."""
     drain_s: float = 25.0
     """After Ctrl-C, how long requests may finish, in seconds."""
 
@@ -139,6 +141,7 @@ def _run(task: Task, server: Server, options: RunOptions, progress: Progress) ->
         retry_failed=options.retry_failed,
         overwrite=options.overwrite,
         data_moved=options.data_moved,
+        preflight=options.preflight,
         server_wait_s=RUN_WAIT_S if server.wait_s is None else server.wait_s,
         request_timeout_s=server.request_timeout_s,
         drain_s=options.drain_s,

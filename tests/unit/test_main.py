@@ -82,8 +82,8 @@ SERVER = ("--server-url", "http://127.0.0.1:1")
             ["captoin"],
             2,
             [
-                "no command 'captoin'. Commands: caption, qa, preflight, serve, models, servers, slurm, export, ask, chat, "
-                "prompts, demo, standin."
+                "no command 'captoin'. Commands: caption, qa, preflight, serve, models, servers, slurm, export, "
+                "ask, chat, prompts, demo, standin."
             ],
         ),
         (["caption"], 2, ["Missing option '--dataset-path'"]),
