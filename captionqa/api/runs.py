@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from captionqa.api.results import RunResult
 from captionqa.api.server import Server
@@ -17,7 +17,7 @@ from captionqa.api.watching import Watch, watcher
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
 from captionqa.data.prompt_files import caption_styles, load_style, question_styles
 from captionqa.errors import InputError, SaveFailed, Stopped
-from captionqa.run.generation import Generation
+from captionqa.run.generation import Generation, needs_choice
 from captionqa.run.image_list_task import ImageListTask
 from captionqa.run.session import Progress, Report, Settings, run_session
 from captionqa.run.store import refuse_path
@@ -98,6 +98,7 @@ def qa(
     dataset: PathLike,
     *,
     prompt_style: str = "default",
+    answer_mode: Literal["text", "choice"] = "text",
     server: Server = Server(),
     generation: Generation = Generation(),
     options: RunOptions = RunOptions(),
@@ -111,6 +112,7 @@ def qa(
         questions: a parquet file, or a DataFrame with the same columns (docs/question-sets.md). A DataFrame is kept as
             ``<output_dir>/questions/<digest of its content>.parquet``, so the same content is the same question set.
         dataset: the folder that image paths start from.
+        answer_mode: ``choice`` lets the model answer with nothing but one of the question's letters.
         skip_invalid: leave out and count rows that cannot be used, instead of refusing the set.
 
     Raises: as `caption`.
@@ -120,9 +122,9 @@ def qa(
     style = load_style(prompt_style.removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
     path = Path(questions) if isinstance(questions, (str, os.PathLike)) else _kept(questions, Path(options.output_dir))
     asking = generation.asking(style, QUESTION_SAMPLING)
-    return _run(
-        QuestionTask(path, Path(dataset), asking, skip_invalid, follow_symlinks), server, options, watcher(progress)
-    )
+    choice = needs_choice(answer_mode, generation)
+    task = QuestionTask(path, Path(dataset), asking, skip_invalid, follow_symlinks, needs_choice=choice)
+    return _run(task, server, options, watcher(progress))
 
 
 def _run(task: Task, server: Server, options: RunOptions, progress: Progress) -> RunResult:

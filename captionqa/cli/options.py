@@ -142,12 +142,26 @@ _SHARED = (
         is_flag=True,
         help="Leave out top_k and repetition_penalty, for servers that refuse vLLM's extensions.",
     ),
+    option(
+        "--thinking/--no-thinking",
+        default=None,
+        help="Tell the model to reason before it answers, or not to (enable_thinking). Default: nothing is said.",
+    ),
     option("--system-prompt", metavar="TEXT", help="System message before every request."),
     option(
         "--max-pixels",
         type=click.IntRange(min=1024),
         default=4_194_304,
         help="Larger images are downscaled before they are sent.",
+    ),
+    option(
+        "--fit", is_flag=True, help="Downscale an item's images where prompt and answer would not fit into the context."
+    ),
+    option(
+        "--context-tokens",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="The model's context, prompt and answer together. Default: what the server says.",
     ),
     option(
         "--follow-symlinks", is_flag=True, help="Accept images behind links that lead out of the data set's folder."

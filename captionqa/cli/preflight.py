@@ -37,6 +37,7 @@ SERVER_WAIT_S = 10.0
 @option("--question-path", type=click.Path(path_type=Path), help="Question set, a parquet file.")
 @option("--prompt-style", metavar="STYLE", help="As in the run.")
 @option("--skip-invalid", is_flag=True, help="As in `captionqa qa`.")
+@option("--answer-mode", type=click.Choice(["text", "choice"]), default="text", help="As in `captionqa qa`.")
 @click.option("--full", is_flag=True, help="Open every image, not those of a sample of 200 items.")
 @click.option(
     "--burst", type=click.FloatRange(min=0), default=20.0, show_default=True, metavar="SECONDS",

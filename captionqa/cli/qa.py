@@ -36,6 +36,12 @@ Examples:
 @option("--dataset-path", type=click.Path(path_type=Path), required=True, help="Folder that image paths start from.")
 @option("--prompt-style", default="default", metavar="STYLE", help="A file in prompts/qa/, or a template file.")
 @option(
+    "--answer-mode",
+    type=click.Choice(["text", "choice"]),
+    default="text",
+    help="choice: the server may only answer with one of the question's letters (structured_outputs).",
+)
+@option(
     "--skip-invalid", is_flag=True, help="Leave out and count rows that cannot be used, instead of refusing the file."
 )
 @shared_options

@@ -24,7 +24,7 @@ from captionqa.report.tables import captions_line, metrics_table, outcome_lines
 from captionqa.run.choosing import choose_key, choose_servers, choose_urls, key_words
 from captionqa.run.discovery import FixedServers, LeasedServers, Servers
 from captionqa.run.feed import prepare
-from captionqa.run.generation import Generation
+from captionqa.run.generation import Generation, needs_choice
 from captionqa.run.queue import queue_asker
 from captionqa.run.session import Report, Settings, run_session
 from captionqa.run.signals import BEFORE_THE_END
@@ -57,6 +57,7 @@ def question_task(options: Options) -> Task:
         asking(options, style, QUESTION_SAMPLING),
         options["skip_invalid"],
         options["follow_symlinks"],
+        needs_choice=needs_choice(options["answer_mode"], Generation.of(options)),
     )
 
 
@@ -244,8 +245,9 @@ def _dry_run(task: Task, options: Options) -> ExitCode:
 
 
 def _first_request(task: Task, item: Item, model: str) -> Any:
-    request_format = RequestFormat.of(model, task.asking.system_prompt, task.asking.sampling)
-    prepared = prepare(item, request_format, ImageCache(task.asking.policy))
+    asking = task.asking
+    request_format = RequestFormat.of(model, asking.system_prompt, asking.sampling, asking.extras)
+    prepared = prepare(item, request_format, ImageCache(asking.policy))
     if prepared.outcome is not None:
         return {"not sent": prepared.outcome.to_dict()}
     return _without_payloads(json.loads(prepared.body))

@@ -15,3 +15,6 @@ class Abilities:
     """An image that was sent with a ``uuid`` is known by it afterwards (vLLM's multimodal cache)."""
     local_files: bool = False
     """It reads the data set's files itself, from the same file system (``--allowed-local-media-path``)."""
+    opens_thinking: bool = False
+    """Whether its chat template begins every answer inside ``<think>``: a text that was cut before ``</think>`` is
+    reasoning without any mark."""

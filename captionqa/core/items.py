@@ -46,6 +46,8 @@ class Item:
     recorded: Mapping[str, Any] | None = None
     """The journal's record when it holds the answer to this very request and only the facts about it have changed (a
     corrected gold answer): it is saved again with the new facts, without asking."""
+    choices: tuple[str, ...] = ()
+    """What the server is to choose the answer from; empty when it answers freely."""
 
     @property
     def images(self) -> tuple[ImageSource, ...]:

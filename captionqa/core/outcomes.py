@@ -6,10 +6,12 @@ In: a server's completion or a failure. Out: frozen records, as dictionaries rea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+
+from captionqa.core.reasons import Reason
 
 
 class OutcomeKind(StrEnum):
@@ -18,7 +20,8 @@ class OutcomeKind(StrEnum):
     BAD_IMAGE = "bad_image"
     MISSING_IMAGE = "missing_image"
     REJECTED = "rejected"
-    """The server said that this request is at fault (400, 413, 422, a permanent 500)."""
+    """This request is at fault: the server said so (400, 413, 422, a permanent 500), or it surely does not fit into the
+    context and was not sent (``attempts`` is 0)."""
     FAILED = "failed"
     """No answer after every attempt: time-outs, 5xx, dropped connections, empty or aborted answers."""
 
@@ -29,7 +32,7 @@ class Outcome:
 
     kind: OutcomeKind
     output: str | None = None
-    """The model's text, untouched; None unless answered."""
+    """The model's answer as it came, without reasoning; None unless answered."""
     reasoning: str | None = None
     """A thinking model's reasoning, kept apart from the answer."""
     finish_reason: str | None = None
@@ -37,13 +40,17 @@ class Outcome:
     usage: Mapping[str, int] = field(default_factory=dict)
     """Tokens: ``prompt_tokens``, ``completion_tokens``."""
     reason: str | None = None
-    """Why there is no answer: an `errors.ImageProblem`, an HTTP status class, ``timeout``, …"""
+    """Why there is no answer: a `core.reasons.Reason`, an `errors.ImageProblem`, or ``http_<status>``."""
     detail: str | None = None
     """The same for people: the server's message or the file and what is wrong with it."""
     latency_s: float | None = None
     """Seconds from sending the last attempt to its complete answer."""
     attempts: int = 0
     """Requests sent for this item in this run; 0 when nothing was sent."""
+    thought_in_text: bool = False
+    """The reasoning came in the answer's text and was taken out here: the server has no parser for it."""
+    cut_by_context: bool = False
+    """It ended at the end of the model's context, before max_tokens: the server lowers max_tokens and does not say."""
 
     @property
     def answered(self) -> bool:
@@ -56,6 +63,9 @@ class Outcome:
             value = getattr(self, name)
             if value is not None:
                 fields[name] = value
+        for name in ("thought_in_text", "cut_by_context"):
+            if getattr(self, name):
+                fields[name] = True
         if self.usage:
             fields["usage"] = dict(self.usage)
         if self.latency_s is not None:
@@ -69,7 +79,27 @@ def without_empty(outcome: Outcome) -> Outcome:
     if not outcome.answered or (outcome.output or "").strip():
         return outcome
     detail = "max_tokens was spent before any text came (on reasoning?): raise --max-tokens"
-    return replace(outcome, kind=OutcomeKind.FAILED, output=None, reason="empty", detail=detail)
+    return replace(outcome, kind=OutcomeKind.FAILED, output=None, reason=Reason.EMPTY, detail=detail)
+
+
+def among_choices(outcome: Outcome, choices: Sequence[str]) -> Outcome:
+    """The outcome, but an answer that is none of the ``choices`` it was constrained to is a failure: some server behind
+    the URL ignores the constraint. An answer that was cut may be the beginning of one. Without choices, as it is."""
+    if not choices or not outcome.answered:
+        return outcome
+    text = (outcome.output or "").strip()
+    cut = outcome.finish_reason == "length"
+    if any(choice == text or (cut and choice.startswith(text)) for choice in choices):
+        return outcome
+    detail = f"asked for one of {', '.join(choices)} and got {text[:80]!r}: the server does not constrain its answers"
+    return replace(outcome, kind=OutcomeKind.FAILED, output=None, reason=Reason.NOT_A_CHOICE, detail=detail)
+
+
+def with_cut_marked(outcome: Outcome, max_tokens: int) -> Outcome:
+    """The outcome, with what ended an answer at ``length`` made out by its tokens, when the server counted them."""
+    tokens = outcome.usage.get("completion_tokens")
+    cut = outcome.finish_reason == "length" and tokens is not None and tokens < max_tokens
+    return replace(outcome, cut_by_context=True) if cut else outcome
 
 
 @dataclass(slots=True)

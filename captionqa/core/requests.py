@@ -8,7 +8,7 @@ decide what a run's numbers mean.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -63,19 +63,30 @@ class RequestFormat:
     tail: bytes
 
     @classmethod
-    def of(cls, model: str, system_prompt: str | None, sampling: Sampling) -> RequestFormat:
+    def of(
+        cls, model: str, system_prompt: str | None, sampling: Sampling, extras: Mapping[str, Any] | None = None
+    ) -> RequestFormat:
+        """``extras``: more fields of the body."""
         messages = b""
         if system_prompt:
             messages = json.dumps({"role": "system", "content": system_prompt}).encode() + b","
         head = b'{"model":' + json.dumps(model).encode() + b',"messages":[' + messages + b'{"role":"user","content":['
-        return cls(head, b"]}]," + json.dumps(sampling.fields()).encode()[1:])
+        return cls(head, b"]}]," + json.dumps({**sampling.fields(), **(extras or {})}).encode()[1:])
 
-    def body(self, parts: Sequence[tuple[bytes, ...]]) -> bytes:
-        """The body for one item, from its content parts in order, each in one or more pieces. Copies once."""
+    def body(self, parts: Sequence[tuple[bytes, ...]], choices: Sequence[str] = ()) -> bytes:
+        """The body for one item, from its content parts in order, each in one or more pieces. Copies once.
+
+        Args:
+            choices: when given, the server is to answer with one of these (vLLM's ``structured_outputs``).
+        """
         pieces = [self.head]
         for number, part in enumerate(parts):
             if number:
                 pieces.append(b",")
             pieces.extend(part)
-        pieces.append(self.tail)
+        if choices:
+            constraint = {"structured_outputs": {"choice": list(choices)}}
+            pieces += [self.tail[:-1], b",", json.dumps(constraint).encode()[1:]]
+        else:
+            pieces.append(self.tail)
         return b"".join(pieces)

@@ -1,15 +1,17 @@
-"""What Qwen3-VL can look at: sizes, limits, tokens.
+"""What Qwen's vision models can look at: sizes, limits, tokens.
 
 In: widths and heights in pixels. Out: sizes, token counts, a typed reason for refusal. Never opens an image.
 
 Source of the constants: ``preprocessor_config.json`` of Qwen/Qwen3-VL-*-Instruct (``patch_size`` 16, ``merge_size`` 2,
 ``size.shortest_edge`` 65536 and ``size.longest_edge`` 16777216, which are areas in pixels in spite of their names) and
-``smart_resize`` in transformers, ``models/qwen2_vl/image_processing_qwen2_vl.py``, which vLLM calls too.
+``smart_resize`` in transformers, ``models/qwen2_vl/image_processing_qwen2_vl.py``, which vLLM calls too. Qwen2-VL and
+Qwen2.5-VL differ in the numbers: a patch of 14, ``min_pixels`` 3136, ``max_pixels`` 12845056.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from captionqa.errors import ImageProblem
@@ -22,6 +24,39 @@ MAX_PIXELS = 16_777_216
 """Larger images are reduced by the server to this area."""
 ASPECT_LIMIT = 200
 """Longer edge over shorter edge must stay below this; the server answers 400 above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VisionRule:
+    """How a family of models counts an image's tokens."""
+
+    grid_px: int
+    """One token covers a square of this edge."""
+    min_pixels: int
+    max_pixels: int
+
+    def tokens(self, width: int, height: int) -> int:
+        """Vision tokens of an image of this size, after the server's own resizing to the grid; without the two (vision
+        start and end) that frame every image in the prompt. Both edges at least 1."""
+        grid_width, grid_height = round(width / self.grid_px), round(height / self.grid_px)
+        area = grid_width * grid_height * self.grid_px**2
+        if area > self.max_pixels:
+            shrink = math.sqrt(width * height / self.max_pixels)
+            grid_width = max(1, math.floor(width / shrink / self.grid_px))
+            grid_height = max(1, math.floor(height / shrink / self.grid_px))
+        elif area < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (width * height))
+            grid_width = math.ceil(width * grow / self.grid_px)
+            grid_height = math.ceil(height * grow / self.grid_px)
+        return grid_width * grid_height
+
+
+QWEN3_VL = VisionRule(GRID_PX, MIN_PIXELS, MAX_PIXELS)
+QWEN2_VL = VisionRule(28, 3_136, 12_845_056)
+"""Qwen2-VL and Qwen2.5-VL."""
+VISION_RULES = (QWEN3_VL, QWEN2_VL)
+FRAME_TOKENS = 2
+"""Vision start and vision end, around every image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +132,39 @@ def size_problem(width: int, height: int) -> tuple[ImageProblem, str] | None:
 
 
 def vision_tokens(width: int, height: int) -> int:
-    """Vision tokens of an image of this size, after the server's own resizing to the 32-px grid.
-
-    Without the two tokens (vision start and end) that frame every image in the prompt.
+    """Vision tokens of an image of this size in Qwen3-VL, see `VisionRule.tokens`.
 
     Raises: ValueError for a size that `size_problem` refuses.
     """
     problem = size_problem(width, height)
     if problem is not None:
         raise ValueError(problem[1])
-    grid_width, grid_height = round(width / GRID_PX), round(height / GRID_PX)
-    area = grid_width * grid_height * GRID_PX**2
-    if area > MAX_PIXELS:
-        shrink = math.sqrt(width * height / MAX_PIXELS)
-        grid_width = max(1, math.floor(width / shrink / GRID_PX))
-        grid_height = max(1, math.floor(height / shrink / GRID_PX))
-    elif area < MIN_PIXELS:
-        grow = math.sqrt(MIN_PIXELS / (width * height))
-        grid_width = math.ceil(width * grow / GRID_PX)
-        grid_height = math.ceil(height * grow / GRID_PX)
-    return grid_width * grid_height
+    return QWEN3_VL.tokens(width, height)
+
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+def reduced(sizes: Sequence[Size], share: float) -> list[Size]:
+    """The sizes with this share (0 to 1) of each one's pixels, none below the 1,024 that a policy may ask for."""
+    least = GRID_PX**2
+    return [fit_within(w, h, min(w * h, max(least, math.floor(w * h * share)))) for w, h in sizes]
+
+
+def reduced_to_tokens(sizes: Sequence[Size], rule: VisionRule, room: int) -> list[Size] | None:
+    """The sizes, all reduced in the same proportion and no more than it takes, so that together they have at most
+    ``room`` vision tokens (frames not counted); None when not even the smallest do."""
+
+    def fits(share: float) -> bool:
+        return sum(rule.tokens(*size) for size in reduced(sizes, share)) <= room
+
+    if fits(1.0):
+        return list(sizes)
+    if not fits(0.0):
+        return None
+    enough, too_much = 0.0, 1.0
+    for _ in range(24):  # 2^-24 of the largest picture that is sent is a pixel
+        middle = (enough + too_much) / 2
+        enough, too_much = (middle, too_much) if fits(middle) else (enough, middle)
+    return reduced(sizes, enough)

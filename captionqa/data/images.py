@@ -73,16 +73,19 @@ class PreparedImage:
     """Size of the image file inside the payload, before base64 makes it a third larger."""
     untouched: bool
     """The bytes sent are the source's bytes."""
+    fitted_from: tuple[int, int] | None = None
+    """Its size in pixels before it was reduced to fit into the model's context, by ``--fit``."""
 
     @property
     def weight(self) -> int:
         """Bytes that the pieces hold."""
         return sum(map(len, self.pieces))
 
-    def to_dict(self) -> dict[str, str | int | bool]:
+    def to_dict(self) -> dict[str, str | int | bool | list[int]]:
         """What the journal remembers; never image bytes."""
-        remembered = ("name", "source_bytes", "width", "height", "mime", "untouched")
-        return {key: getattr(self, key) for key in remembered}
+        names = ("name", "source_bytes", "width", "height", "mime", "untouched")
+        remembered: dict[str, str | int | bool | list[int]] = {name: getattr(self, name) for name in names}
+        return remembered if self.fitted_from is None else {**remembered, "fitted_from": list(self.fitted_from)}
 
 
 class Refusal(Exception):

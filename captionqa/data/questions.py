@@ -27,6 +27,7 @@ WINDOW_ROWS = 1024
 WINDOW_ROWS_WITH_BYTES = 32
 """The same when the file carries the images themselves: a row may weigh megabytes."""
 LISTED_PROBLEMS = 10
+NO_CHOICES = "no choices to constrain the answer to (--answer-mode choice; text mode takes it)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,24 @@ class SetQuestion:
     images: tuple[ImageSource, ...]
 
 
-def check_questions(path: Path, *, skip_invalid: bool, mine: Callable[[str], bool] = lambda _: True) -> SetCheck:
+def check_questions(
+    path: Path,
+    *,
+    skip_invalid: bool,
+    mine: Callable[[str], bool] = lambda _: True,
+    needs_choices: bool = False,
+) -> SetCheck:
     """Read every row once; ``mine`` says of a qid whether to count it in `SetCheck.mine`.
+
+    Args:
+        needs_choices: a question without choices cannot be used.
 
     Raises: InputError naming file, row and column unless ``skip_invalid``; always for a file that is no parquet file or
     lacks a column.
     """
     invalid: list[InvalidRow] = []
     rows = invalid_count = own = 0
-    for row, parsed in _rows(path, with_bytes=False):
+    for row, parsed in _rows(path, with_bytes=False, needs_choices=needs_choices):
         rows = row + 1
         if isinstance(parsed, InvalidRow):
             invalid_count += 1
@@ -89,7 +99,9 @@ def check_questions(path: Path, *, skip_invalid: bool, mine: Callable[[str], boo
     return SetCheck(rows, invalid_count, invalid, own)
 
 
-def iter_questions(path: Path, dataset: Path, *, follow_symlinks: bool = False) -> Iterator[SetQuestion]:
+def iter_questions(
+    path: Path, dataset: Path, *, follow_symlinks: bool = False, needs_choices: bool = False
+) -> Iterator[SetQuestion]:
     """The valid questions, in the order of the file but for this: within a window of rows, questions about the same
     images follow each other, so that an image is prepared once and a server's prefix cache is hit.
 
@@ -98,7 +110,7 @@ def iter_questions(path: Path, dataset: Path, *, follow_symlinks: bool = False) 
     window: dict[tuple[ImageCell, ...], list[SetQuestion]] = {}
     first_row = 0
     size = WINDOW_ROWS_WITH_BYTES if _carries_bytes(_open(path).schema_arrow) else WINDOW_ROWS
-    for row, parsed in _rows(path, with_bytes=True):
+    for row, parsed in _rows(path, with_bytes=True, needs_choices=needs_choices):
         if isinstance(parsed, Question):
             images = tuple(
                 _source(cell, parsed.qid, position, dataset, follow_symlinks)
@@ -116,7 +128,7 @@ def _flatten(window: dict[tuple[ImageCell, ...], list[SetQuestion]]) -> Iterator
         yield from group
 
 
-def _rows(path: Path, *, with_bytes: bool) -> Iterator[tuple[int, Question | InvalidRow]]:
+def _rows(path: Path, *, with_bytes: bool, needs_choices: bool) -> Iterator[tuple[int, Question | InvalidRow]]:
     """(row number, question or what is wrong with it). A qid that stood in an earlier row is a problem of the later."""
     file = _open(path)
     schema = file.schema_arrow
@@ -136,14 +148,16 @@ def _rows(path: Path, *, with_bytes: bool) -> Iterator[tuple[int, Question | Inv
     first_rows: dict[bytes, int] = {}
     batch = WINDOW_ROWS_WITH_BYTES if heavy and with_bytes else WINDOW_ROWS
     for row, cells in enumerate(_read_rows(path, file, columns, batch)):
-        yield row, _parse(cells, row, first_rows)
+        yield row, _parse(cells, row, first_rows, needs_choices)
 
 
-def _parse(cells: dict[str, Any], row: int, first_rows: dict[bytes, int]) -> Question | InvalidRow:
+def _parse(cells: dict[str, Any], row: int, first_rows: dict[bytes, int], needs_choices: bool) -> Question | InvalidRow:
     try:
         question = parse_row(cells)
     except RowProblem as problem:
         return InvalidRow(row, problem.column, str(problem))
+    if needs_choices and not question.choices:
+        return InvalidRow(row, "choices", NO_CHOICES)
     first = first_rows.setdefault(id_digest(question.qid), row)
     if first != row:
         return InvalidRow(row, "qid", f"qid {question.qid!r} stood in row {first} already; qids must be unique")

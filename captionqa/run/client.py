@@ -49,6 +49,7 @@ class Client:
             OutcomeKind.ANSWERED,
             output=completion.text,
             reasoning=completion.reasoning,
+            thought_in_text=completion.thought_in_text,
             finish_reason=completion.finish_reason,
             usage=completion.usage,
             latency_s=latency_s,

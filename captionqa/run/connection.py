@@ -11,7 +11,17 @@ import io
 
 import aiohttp
 
-from captionqa.core.replies import Completion, NoAnswer, Verdict, classify_error, read_completion, read_models
+from captionqa.core.reasons import Reason
+from captionqa.core.replies import (
+    Completion,
+    NoAnswer,
+    Tokens,
+    Verdict,
+    classify_error,
+    read_completion,
+    read_models,
+    read_tokens,
+)
 
 _WRITTEN_AT_ONCE_BYTES = 1 << 20
 
@@ -52,6 +62,10 @@ class ChatConnection:
         """Post a serialised chat-completions request."""
         return read_completion(await self._ask("POST", "chat/completions", _payload(body)))
 
+    async def tokenize(self, body: bytes) -> Tokens:
+        """The prompt of a chat-completions request, counted by the server. vLLM's, and not below /v1."""
+        return read_tokens(await self._ask("POST", "../tokenize", _payload(body)))
+
     async def _ask(self, method: str, path: str, payload: bytes | io.BytesIO | None = None) -> bytes:
         try:
             async with self._session.request(
@@ -79,4 +93,4 @@ def _unreachable(error: Exception) -> NoAnswer:
     # The outermost name need not be the trouble's: only the innermost cause can be believed.
     timed_out = any(isinstance(link, TimeoutError) for link in chain)
     text = next((str(link) for link in reversed(chain) if str(link)), type(chain[-1]).__name__)
-    return NoAnswer(Verdict.TRANSIENT, "timeout" if timed_out else "connection", text)
+    return NoAnswer(Verdict.TRANSIENT, Reason.TIMEOUT if timed_out else Reason.CONNECTION, text)

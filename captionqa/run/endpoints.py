@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from captionqa.core.abilities import Abilities
-from captionqa.core.replies import Completion, NoAnswer, Verdict
+from captionqa.core.reasons import Reason
+from captionqa.core.replies import Completion, NoAnswer, Tokens, Verdict, without_open_thinking
 from captionqa.errors import ServerGone, ServerRefused
 
 CANARY_TIMEOUT_S = 30.0
@@ -35,6 +36,8 @@ class Connection(Protocol):
     async def models(self) -> dict[str, int | None]: ...
 
     async def complete(self, body: bytes) -> Completion: ...
+
+    async def tokenize(self, body: bytes) -> Tokens: ...
 
 
 FindOut = Callable[[Connection, str, int | None], Awaitable[Abilities]]
@@ -78,7 +81,8 @@ class Endpoint:
         assert task is not None
         self._asking.add(task)
         try:
-            return await self.connection.complete(body)
+            completion = await self.connection.complete(body)
+            return without_open_thinking(completion) if self.abilities.opens_thinking else completion
         except asyncio.CancelledError:
             if task not in self._abandoned or task.uncancel():
                 raise
@@ -157,6 +161,12 @@ class EndpointPool:
     @property
     def any_up(self) -> bool:
         return any(endpoint.up for endpoint in self.endpoints)
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The smallest context among the servers, as far as they say: any of them may get any request."""
+        known = (endpoint.abilities.max_model_len for endpoint in self.endpoints)
+        return min((length for length in known if length is not None), default=None)
 
     def add(self, connection: Connection, *, model: str | None = None, leased: bool = False) -> Endpoint:
         """Take in a server, as soon as it answers.
@@ -383,6 +393,10 @@ def refusal(url: str, error: NoAnswer) -> ServerRefused:
             "Give the server's key with --api-key-file FILE, or in CAPTIONQA_API_KEY, VLLM_API_KEY or OPENAI_API_KEY."
         )
         return ServerRefused(f"{url}: the server refused the API key ({error.reason[5:]}: {error.detail}). {way_out}")
+    if error.reason == Reason.MAX_TOKENS:
+        return ServerRefused(
+            f"{url}: {error.detail} Give a smaller --max-tokens, or start the server with a larger --max-model-len."
+        )
     if "does not exist" in error.detail:
         return ServerRefused(f"{url}: {error.detail} Choose a served model with --model.")
     return ServerRefused(

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from captionqa.core.items import ImageSource, Item
 from captionqa.core.outcomes import Outcome, OutcomeKind
@@ -47,7 +48,13 @@ class Prepared:
     outcome: Outcome | None = None
 
 
-def prepare(item: Item, request_format: RequestFormat, images: ImageCache) -> Prepared:
+class Images(Protocol):
+    """Where an item's images come from; `image_cache.ImageCache` is the one of a run."""
+
+    def get(self, source: ImageSource) -> PreparedImage: ...
+
+
+def prepare(item: Item, request_format: RequestFormat, images: Images) -> Prepared:
     """Read and prepare an item's images. An image that cannot be sent becomes the item's outcome."""
     parts: list[tuple[bytes, ...]] = []
     prepared: list[PreparedImage] = []
@@ -63,7 +70,7 @@ def prepare(item: Item, request_format: RequestFormat, images: ImageCache) -> Pr
             parts.append(image.pieces)
         else:
             parts.append((json.dumps({"type": "text", "text": part}).encode("ascii"),))
-    return Prepared(item, request_format.body(parts), tuple(prepared))
+    return Prepared(item, request_format.body(parts, item.choices), tuple(prepared))
 
 
 class Feed:

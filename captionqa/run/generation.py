@@ -42,6 +42,12 @@ class Generation:
     """Width × height above which an image is reduced before it is sent."""
     strict_openai: bool = False
     """Leave out top_k and repetition_penalty, for servers that refuse vLLM's extensions."""
+    thinking: bool | None = None
+    """Whether a model that can think before it answers is to; None leaves that to the server."""
+    fit: bool = False
+    """Reduce images until prompt and answer fit into the model's context."""
+    context_tokens: int | None = None
+    """The context to fit into; None takes what the servers say."""
 
     def __post_init__(self) -> None:
         wrong = {
@@ -52,6 +58,10 @@ class Generation:
         }
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
             raise UsageError(f"{name} {getattr(self, name)}: out of range. {_RANGES[name]}")
+        if self.strict_openai and self.thinking is not None:
+            raise UsageError(
+                "--strict-openai leaves out vLLM's fields, and --thinking is one of them. Drop one of the two."
+            )
         try:
             self.policy()
         except ValueError as error:
@@ -59,8 +69,8 @@ class Generation:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Generation:
-        """From options by their names; others among them are ignored."""
-        return cls(**{field.name: options[field.name] for field in fields(cls)})
+        """From options by their names: those of one command need not have all of them."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
 
     def sampling(self, defaults: Sampling) -> Sampling:
         said = {name: value for name, value in asdict(self).items() if name in _SAMPLING and value is not None}
@@ -72,7 +82,33 @@ class Generation:
 
     def asking(self, style: PromptStyle, defaults: Sampling) -> Asking:
         """How every item of a run is asked."""
-        return Asking(style, self.system_prompt, self.sampling(defaults), self.policy())
+        return Asking(
+            style,
+            self.system_prompt,
+            self.sampling(defaults),
+            self.policy(),
+            self.thinking,
+            self.fit,
+            self.context_tokens,
+        )
+
+
+def needs_choice(answer_mode: str, generation: Generation) -> bool:
+    """Whether answers are constrained to the questions' letters. Raises: UsageError for what does not go with that."""
+    if answer_mode not in ("text", "choice"):
+        raise UsageError(f"answer mode {answer_mode!r}: give text or choice.")
+    if answer_mode == "text":
+        return False
+    if generation.thinking:
+        raise UsageError(
+            "--answer-mode choice --thinking: a constrained answer is a letter and nothing else, so reasoning has no "
+            "place. Use --answer-mode text with --thinking, or choice with --no-thinking."
+        )
+    if generation.strict_openai:
+        raise UsageError(
+            "--answer-mode choice --strict-openai: the constraint is one of the fields that are left out. Drop one."
+        )
+    return True
 
 
 _RANGES = {

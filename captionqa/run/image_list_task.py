@@ -25,6 +25,7 @@ class ImageListTask:
     asking: Asking
     image_cache_bytes: int = field(default=0, init=False)
     takes_empty: bool = field(default=False, init=False)
+    needs_choice: bool = field(default=False, init=False)
     _sources: dict[str, str] = field(default_factory=dict, init=False)
     """Path by id."""
 

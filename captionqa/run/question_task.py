@@ -27,6 +27,7 @@ class QuestionTask:
     asking: Asking
     skip_invalid: bool = False
     follow_symlinks: bool = False
+    needs_choice: bool = False
     image_cache_bytes: int = field(default=64 << 20, init=False)
     takes_empty: bool = field(default=True, init=False)
     found: SetCheck | None = field(default=None, init=False)
@@ -35,19 +36,25 @@ class QuestionTask:
         if not self.dataset.is_dir():
             raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
         render_style(self.asking.style, question="?", choices=(), choices_in_question=False, letters=LETTERS)
-        self.found = check_questions(self.question_path, skip_invalid=self.skip_invalid, mine=mine)
+        self.found = check_questions(
+            self.question_path, skip_invalid=self.skip_invalid, mine=mine, needs_choices=self.needs_choice
+        )
         return self.found.rows - self.found.invalid_count, self.found.mine
 
     def items(self) -> Iterator[Item]:
-        for asked in iter_questions(self.question_path, self.dataset, follow_symlinks=self.follow_symlinks):
-            yield question_item(asked, self.asking.style)
+        asked_ones = iter_questions(
+            self.question_path, self.dataset, follow_symlinks=self.follow_symlinks, needs_choices=self.needs_choice
+        )
+        for asked in asked_ones:
+            yield question_item(asked, self.asking.style, constrained=self.needs_choice)
 
     def identity(self, model: str) -> dict[str, Any]:
         data = {
             "question_path": os.path.realpath(self.question_path),
             "dataset_path": os.path.realpath(self.dataset),
         }
-        return {"task": "qa", "model": model, **self.asking.identity(), "answer_mode": "text", "data": data}
+        mode = "choice" if self.needs_choice else "text"
+        return {"task": "qa", "model": model, **self.asking.identity(), "answer_mode": mode, "data": data}
 
     def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths:
         folder = output_dir / "qa" / model_name
@@ -62,8 +69,8 @@ class QuestionTask:
         }
 
 
-def question_item(asked: SetQuestion, style: PromptStyle) -> Item:
-    """The request for one question, with what its result row needs."""
+def question_item(asked: SetQuestion, style: PromptStyle, *, constrained: bool = False) -> Item:
+    """The request for one question, with what its result row needs. ``constrained``: to be answered by its letter."""
     question = asked.question
     text = render_style(
         style,
@@ -83,4 +90,5 @@ def question_item(asked: SetQuestion, style: PromptStyle) -> Item:
         "image_paths": [image.name for image in asked.images],
         **({} if fitted else {"placeholders_fit": False}),
     }
-    return Item(question.qid, asked.row, content_key(question.qid, content), content, facts)
+    letters = tuple(LETTERS[: len(question.choices)]) if constrained else ()
+    return Item(question.qid, asked.row, content_key(question.qid, content, letters), content, facts, choices=letters)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from captionqa.core.keys import facts_key
-from captionqa.core.outcomes import Outcome, OutcomeKind, without_empty
+from captionqa.core.outcomes import Outcome, OutcomeKind, among_choices, without_empty
 from captionqa.run.client import Client
+from captionqa.run.context import Context
 from captionqa.run.feed import Feed, Prepared
 from captionqa.run.journal import Record
 from captionqa.run.store import RunStore
@@ -35,6 +36,7 @@ class Runner:
         *,
         senders: int,
         takes_empty: bool,
+        context: Context | None = None,
         on_outcome: OnOutcome,
     ) -> None:
         self._feed = feed
@@ -42,6 +44,7 @@ class Runner:
         self._store = store
         self._senders = senders
         self._takes_empty = takes_empty
+        self._context = context
         self._on_outcome = on_outcome
         self._active = 0
         self._stopping = False
@@ -91,12 +94,19 @@ class Runner:
             if prepared.item.recorded is not None:
                 self._refresh(prepared, prepared.item.recorded)
             elif outcome is None:
-                outcome = await self._client.ask(prepared.body)
-                self._save(prepared, outcome if self._takes_empty else without_empty(outcome))
+                placed = prepared if self._context is None else await self._context.place(prepared)
+                self._save(placed, placed.outcome or await self._ask(placed))
             else:
                 self._save(prepared, outcome)
                 await asyncio.sleep(0)  # nothing was awaited: let the others and the signals have their turn
             self._feed.release(prepared)
+
+    async def _ask(self, prepared: Prepared) -> Outcome:
+        outcome = await self._client.ask(prepared.body)
+        outcome = among_choices(outcome, prepared.item.choices)
+        if self._context is not None:
+            outcome = self._context.noted(outcome)
+        return outcome if self._takes_empty else without_empty(outcome)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._active -= 1

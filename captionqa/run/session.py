@@ -27,10 +27,12 @@ from captionqa.core.keys import facts_key, shard_of
 from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
-from captionqa.errors import CaptionQAError, ExitCode, ServerError
+from captionqa.errors import CaptionQAError, ExitCode, ServerError, UsageError
 from captionqa.run.abilities import Probe, finding_out
+from captionqa.run.answer_probes import constrains_choices, shows_open_thinking
 from captionqa.run.client import Client
 from captionqa.run.connection import ChatConnection, Http
+from captionqa.run.context import Context
 from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
@@ -49,6 +51,8 @@ MAX_BYTES_IN_FLIGHT = 256 << 20
 """Request bodies held at a time, prepared or sent."""
 SUSPICIOUS_REJECTIONS = 50
 """So many in a row are hardly the items' own faults."""
+MANY_EMPTY = 10
+"""So many answers without text, and a quarter of all, are no accident."""
 MOST_THREADS = 8
 """That prepare images. More do not help: decoding runs outside the interpreter's lock, the rest does not."""
 CONCURRENCY_AUTO = 64
@@ -168,6 +172,23 @@ class _Walk:
         self.complete = True
 
 
+@dataclass(slots=True)
+class Spent:
+    """Answers of which nothing came but reasoning: all of max_tokens was spent on it."""
+
+    answers: int = 0
+    empty: int = 0
+    said: bool = False
+
+    def add(self, outcome: Outcome) -> bool:
+        """Whether it is time to say so: once, when they are many."""
+        self.answers += outcome.finish_reason is not None
+        self.empty += outcome.finish_reason == "length" and not (outcome.output or "").strip()
+        many = self.empty >= MANY_EMPTY and self.empty * 4 >= self.answers
+        first, self.said = many and not self.said, self.said or many
+        return first
+
+
 def run_session(task: Task, settings: Settings, progress: Progress, remote: RemoteStop | None = None) -> Report:
     """``remote``: stops it from another thread, where signals do not arrive.
 
@@ -197,6 +218,7 @@ class _Session:
         self.rejected_in_a_row = 0
         self.has_images = False
         """Whether a server must take images; found out by the preflight."""
+        self.spent = Spent()
 
     def mine(self, item_id: str) -> bool:
         shard = self.settings.shard
@@ -223,6 +245,7 @@ class _Session:
         try:
             with signals.cancelling_this_task():
                 await pool.open(settings.model)
+                self._settle_context(pool)
                 identity = self.task.identity(pool.model)
                 model_name = settings.model_name or pool.model.rstrip("/").rpartition("/")[2]
                 paths = self.task.paths(settings.output_dir, model_name, settings.run_name)
@@ -258,7 +281,11 @@ class _Session:
 
     def _probes(self) -> list[Probe]:
         """What each server is asked when it is greeted."""
-        return [takes_images] if self.has_images else []
+        asking = self.task.asking
+        images = [takes_images] if self.has_images else []
+        if self.task.needs_choice:
+            return [*images, constrains_choices(asking.extras)]
+        return [*images, shows_open_thinking(asking.extras, assumed=bool(asking.thinking))]
 
     async def _open_store(self, paths: RunPaths, identity: dict[str, Any]) -> RunStore:
         """Open the run's files in a thread: watching another writer's claim and reading a long journal take time."""
@@ -309,6 +336,7 @@ class _Session:
                     store,
                     senders=self.settings.max_concurrency or CONCURRENCY_AUTO * len(pool.endpoints),
                     takes_empty=self.task.takes_empty,
+                    context=Context(pool, self.task.asking, self._request_format(pool.model)),
                     on_outcome=self._on_outcome,
                 )
                 if self.settings.max_concurrency is None:
@@ -327,13 +355,38 @@ class _Session:
                 f"the server rejected {SUSPICIOUS_REJECTIONS} requests in a row, the last one with: {outcome.detail}\n"
                 "If that is not their own fault (no vision model? --max-tokens beyond its context?), press Ctrl-C."
             )
+        if self.spent.add(outcome):
+            self.progress.say(
+                f"{self.spent.empty} of {self.spent.answers} answers ended at --max-tokens "
+                f"{self.task.asking.sampling.max_tokens} before they began: the model was still thinking. Give it more "
+                "(thinking models: 4096 and up), or --no-thinking where it can do without."
+            )
+
+    def _settle_context(self, pool: EndpointPool) -> None:
+        """With --fit the context decides what the model is shown, so it is one number for the whole run.
+
+        Raises: UsageError when it is not known, or more than a server has.
+        """
+        asking = self.task.asking
+        if not asking.fit:
+            return
+        said, known = asking.context_tokens, pool.context_tokens
+        if said is None and known is None:
+            raise UsageError("--fit: the server does not say how long its context is. Say it with --context-tokens N.")
+        if said is not None and known is not None and said > known:
+            raise UsageError(f"--context-tokens {said}: more than the server's context of {known} tokens.")
+        self.task.asking = replace(asking, context_tokens=said or known)
+
+    def _request_format(self, model: str) -> RequestFormat:
+        asking = self.task.asking
+        return RequestFormat.of(model, asking.system_prompt, asking.sampling, asking.extras)
 
     def _feed(self, model: str, store: RunStore) -> Feed:
         asking = self.task.asking
         threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
         return Feed(
             self.walk.pending(self.task.items(), store.index, self.mine, self.settings),
-            RequestFormat.of(model, asking.system_prompt, asking.sampling),
+            self._request_format(model),
             ImageCache(asking.policy, max_bytes=self.task.image_cache_bytes),
             threads=threads,
             max_ready=PULLED_TOGETHER * (threads + 1),  # every thread has room to work, and one batch lies ready

@@ -7,7 +7,7 @@ In: options that were checked, and the data set. Out: items, an identity, export
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,12 +39,27 @@ class Asking:
     system_prompt: str | None
     sampling: Sampling
     policy: ImagePolicy
+    thinking: bool | None = None
+    """What the model is told about thinking; None leaves it to its chat template."""
+    fit: bool = False
+    """Whether images are reduced where an item would not fit into the context."""
+    context_tokens: int | None = None
+    """Tokens of prompt and answer together; None takes what the server says."""
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """Fields that every request has besides messages and sampling."""
+        return {} if self.thinking is None else {"chat_template_kwargs": {"enable_thinking": self.thinking}}
 
     def identity(self) -> dict[str, Any]:
+        images: dict[str, Any] = {"max_pixels": self.policy.max_pixels}
+        if self.fit:
+            images["fit_to_tokens"] = self.context_tokens
         return {
             "prompt": {"style": self.style.name, "template": self.style.template, "system": self.system_prompt},
             "sampling": self.sampling.fields(),
-            "images": {"max_pixels": self.policy.max_pixels},
+            "thinking": self.thinking,
+            "images": images,
         }
 
 
@@ -56,6 +71,8 @@ class Task(Protocol):
     """How much of prepared images to keep for other items about the same image."""
     takes_empty: bool
     """Whether an empty text (all of max_tokens spent on reasoning) is an answer: graded as truncated, or no caption."""
+    needs_choice: bool
+    """Whether every answer is one of its item's choices, so that a server has to keep to them."""
 
     def check(self, mine: Mine) -> tuple[int, int]:
         """Look at the whole data set once, before anything is sent. Returns the number of items, and of those that are
@@ -81,6 +98,7 @@ class CaptionTask:
     image_cache_bytes: int = field(default=0, init=False)
     """Every image is used once."""
     takes_empty: bool = field(default=False, init=False)
+    needs_choice: bool = field(default=False, init=False)
 
     def check(self, mine: Mine) -> tuple[int, int]:
         render_style(self.asking.style, n=1, image_name="an image's name")
@@ -118,9 +136,12 @@ def render_style(style: PromptStyle, **values: object) -> str:
         raise UsageError(f"{style.path}: {error}") from error
 
 
-def content_key(item_id: str, content: tuple[str | ImageSource, ...]) -> str:
-    """Key of a request with these texts and images, in their order."""
-    return item_key(item_id, [part if isinstance(part, str) else (part.name, part.version) for part in content])
+def content_key(item_id: str, content: tuple[str | ImageSource, ...], choices: Sequence[str] = ()) -> str:
+    """Key of a request with these texts and images, in their order, and what the answer is to be chosen from."""
+    parts: list[str | tuple[str, int | str | None]] = [
+        part if isinstance(part, str) else (part.name, part.version) for part in content
+    ]
+    return item_key(item_id, [*parts, *(f"choice {choice}" for choice in choices)])
 
 
 def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:

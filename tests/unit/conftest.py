@@ -6,14 +6,14 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from captionqa.core.replies import Completion, NoAnswer, Verdict
+from captionqa.core.replies import Completion, NoAnswer, Tokens, Verdict
 from captionqa.data.drawn import draw_dataset
 from captionqa.server.standin import StandInConfig, StandInServer
 
@@ -39,6 +39,9 @@ class FakeServer:
         self.requests: list[bytes] = []
         self.canaries = 0
         self.lists = 0
+        self.tokens: Callable[[bytes], Tokens | NoAnswer] | None = None
+        """How it counts the prompt of a request."""
+        self.counted: list[bytes] = []
 
     async def models(self) -> dict[str, int | None]:
         self.lists += 1
@@ -68,6 +71,17 @@ class FakeServer:
         if isinstance(answer, NoAnswer):
             raise answer
         return Completion(answer, "stop", None, {"prompt_tokens": 3})
+
+    async def tokenize(self, body: bytes) -> Tokens:
+        """By default as a server without ``/tokenize``."""
+        self.counted.append(body)
+        await asyncio.sleep(0)
+        if self.tokens is None:
+            raise NoAnswer(Verdict.REFUSED, "http_404", "Not Found")
+        found = self.tokens(body)
+        if isinstance(found, NoAnswer):
+            raise found
+        return found
 
 
 def gone() -> NoAnswer:

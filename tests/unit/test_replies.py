@@ -13,10 +13,13 @@ from captionqa.core.replies import (
     DETAIL_CHARACTERS,
     Completion,
     NoAnswer,
+    Tokens,
     Verdict,
     classify_error,
     error_message,
     read_completion,
+    read_tokens,
+    without_open_thinking,
 )
 
 ANSWER = (
@@ -87,6 +90,10 @@ def test_the_text_is_untouched() -> None:
         (b'{"choices":[{"message":null}]}', "garbage", "200 without choices"),
         (answer(content=[{"type": "text", "text": "A"}]), "garbage", "content that is no text"),
         (error("EngineCore encountered an issue.", "InternalServerError", 500), "error_in_200", "EngineCore"),
+        (b'{"error":"overloaded"}', "error_in_200", "overloaded"),
+        (answer(content="sw", finish_reason="error"), "aborted", "finish_reason 'error'"),
+        (answer(content="<think>Hm.</think>\n"), "empty", "empty content, finish_reason 'stop'"),
+        (answer(content="<think>Hm."), "empty", "empty content, finish_reason 'stop'"),
     ],
 )
 def test_a_200_need_not_be_an_answer(body: bytes, reason: str, detail: str) -> None:
@@ -94,6 +101,60 @@ def test_a_200_need_not_be_an_answer(body: bytes, reason: str, detail: str) -> N
         read_completion(body)
     assert (raised.value.verdict, raised.value.reason) == (Verdict.TRANSIENT, reason)
     assert detail in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict", "reason"),
+    [
+        # Not vLLM's own: gateways that answer 200 and put the error of the server behind them into the body.
+        (error("slow down", "rate_limit", 429), Verdict.BUSY, "error_in_200"),
+        (error("bad image", "BadRequestError", 400), Verdict.REJECTED, "error_in_200"),
+        (error("no such key", "auth", 401), Verdict.REFUSED, "error_in_200"),
+        (error("The maximum context length is 4096 tokens.", "BadRequestError", 400), Verdict.REJECTED, "too_long"),
+        (answer(content="Sorry", finish_reason="content_filter"), Verdict.REJECTED, "content_filter"),
+    ],
+)
+def test_an_error_inside_a_200_means_what_it_says(body: bytes, verdict: Verdict, reason: str) -> None:
+    with pytest.raises(NoAnswer) as raised:
+        read_completion(body)
+    assert (raised.value.verdict, raised.value.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "length", "repetition", "eos_token"])
+def test_an_answer_that_ended_by_itself_says_how(finish_reason: str) -> None:
+    assert read_completion(answer(finish_reason=finish_reason)).finish_reason == finish_reason
+
+
+@pytest.mark.parametrize(
+    ("content", "reasoning", "text", "thought"),
+    [
+        ("<think>\nHm.\n</think>\n\nA", None, "A", "Hm."),
+        ("Hm.\n</think>\n\nA", None, "A", "Hm."),  # Qwen's thinking models: their template opens it
+        ("Well.</think> Or so", "Hm.", "Or so", "Hm.\nWell."),
+        ("A", "Hm.", "A", "Hm."),
+    ],
+)
+def test_no_answer_shows_its_reasoning(content: str, reasoning: str | None, text: str, thought: str) -> None:
+    found = read_completion(answer(content=content, reasoning=reasoning))
+    assert (found.text, found.reasoning) == (text, thought)
+    assert found.thought_in_text == ("</think>" in content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "reasoning"),
+    [
+        ({"content": "I look at the", "finish_reason": "length"}, "", "I look at the"),
+        ({"content": None, "reasoning": "I look at", "finish_reason": "length"}, "", "I look at"),
+        ({"content": "Hm.</think>A cat on", "finish_reason": "length"}, "A cat on", "Hm."),
+        ({"content": "A", "finish_reason": "stop"}, "A", None),
+        ({"content": None, "finish_reason": "length"}, "", None),
+    ],
+)
+def test_a_text_that_was_cut_inside_thinking_that_the_template_opened_is_reasoning(
+    changes: dict[str, Any], text: str, reasoning: str | None
+) -> None:
+    found = without_open_thinking(read_completion(answer(**changes)))
+    assert (found.text, found.reasoning, found.finish_reason) == (text, reasoning, changes["finish_reason"])
 
 
 @given(st.integers(min_value=0, max_value=len(ANSWER) - 1))
@@ -187,8 +248,9 @@ def test_every_error_has_its_verdict_and_the_servers_words(
     status: int, body: bytes, verdict: Verdict, detail: str
 ) -> None:
     found = classify_error(status, {}, body)
-    assert (found.verdict, found.reason, found.detail) == (verdict, f"http_{status}", detail)
-    assert str(found) == f"http_{status}: {detail}"
+    reason = {TOO_LONG: "too_long", BOMB: "image_too_large"}.get(detail, f"http_{status}")
+    assert (found.verdict, found.reason, found.detail) == (verdict, reason, detail)
+    assert str(found) == f"{reason}: {detail}"
 
 
 def test_a_redirect_is_refused_and_says_where_to() -> None:
@@ -203,7 +265,12 @@ def test_a_redirect_is_refused_and_says_where_to() -> None:
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "Fri, 20 Nov 2026 10:35:12 GMT"}, None),
+        ({"retry-after": "Fri, 20 Nov 2026 10:35:12 GMT"}, None),  # by a clock that need not be ours
+        ({"retry-after": "Fri, 20 Nov 2026 10:35:12 GMT", "date": "Fri, 20 Nov 2026 10:35:02 GMT"}, 10.0),
+        ({"retry-after": "Fri, 20 Nov 2026 10:35:12 GMT", "date": "Fri, 20 Nov 2026 10:36:02 GMT"}, 0.0),
+        ({"retry-after": "Fri, 20 Nov 2026 10:35:12 GMT", "date": "yesterday"}, None),
+        ({"retry-after": "soon", "date": "Fri, 20 Nov 2026 10:35:02 GMT"}, None),
+        ({"retry-after": "Fri, 99 Nov 99999 10:35:12 GMT", "date": "Fri, 20 Nov 2026 10:35:02 GMT"}, None),
         ({}, None),
     ],
 )
@@ -220,3 +287,43 @@ def test_every_status_and_body_has_a_verdict(status: int, body: bytes) -> None:
 def test_a_long_message_is_shortened() -> None:
     assert len(error_message(error("x" * 10_000, "BadRequestError", 400))) == DETAIL_CHARACTERS
     assert len(error_message(b"x" * 10_000)) == DETAIL_CHARACTERS
+
+
+def test_a_prompt_is_counted_by_the_server() -> None:
+    assert read_tokens(b'{"count":4,"max_model_len":4096,"tokens":[32,370,314,13],"token_strs":null}') == Tokens(
+        4, None
+    )
+    assert read_tokens(b'{"count":1,"tokens":[1],"token_strs":["Hi"]}').strings == ("Hi",)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"count":null}', b'{"tokens":[1,2]}', b'{"count":1,"token_strs":3}']
+)
+def test_what_does_not_count_is_no_count(body: bytes) -> None:
+    with pytest.raises(NoAnswer) as raised:
+        read_tokens(body)
+    assert raised.value.reason == "garbage"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "verdict", "reason"),
+    [
+        # In vLLM's source, not among the captured ones.
+        (400, "The decoder prompt (length 9) is longer than the maximum model length of 8.", "REJECTED", "too_long"),
+        (
+            400,
+            "The decoder prompt contains a(n) image item with 9000 embedding tokens, which exceeds the pre-allocated "
+            "encoder cache size 8192.",
+            "REJECTED",
+            "image_too_large",
+        ),
+        (400, "max_tokens=9 cannot be greater than max_model_len=8.", "REFUSED", "max_tokens"),
+        # Other servers.
+        (400, "the request exceeds the available context size, try increasing it", "REJECTED", "too_long"),
+        (413, "The input (9 tokens) is longer than the model's context length (8 tokens).", "REJECTED", "too_long"),
+        (407, "", "REFUSED", "http_407"),
+    ],
+)
+def test_what_does_not_fit_says_so(status: int, message: str, verdict: str, reason: str) -> None:
+    found = classify_error(status, {}, error(message, "BadRequestError", status))
+    assert (found.verdict, found.reason) == (Verdict[verdict], reason)

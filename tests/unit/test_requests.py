@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, RequestFormat
+import pytest
+
+from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, RequestFormat, Sampling
 
 PARTS = [
     (b'{"type":"image_url","image_url":{"url":"data:image/png;base64,', b"AAAA", b'"}}'),
@@ -48,3 +50,28 @@ def test_without_vllms_extensions_only_openai_fields_are_sent() -> None:
     plain = replace(CAPTION_SAMPLING, top_k=None, repetition_penalty=None)
     request = json.loads(RequestFormat.of("m", None, plain).body(PARTS))
     assert request.keys() - {"model", "messages"} == {"max_tokens", "temperature", "top_p", "seed", "presence_penalty"}
+
+
+def test_the_letters_of_a_question_constrain_its_answer_and_no_other() -> None:
+    request_format = RequestFormat.of("m", None, QUESTION_SAMPLING)
+    constrained = json.loads(request_format.body(PARTS, ("A", "B")))
+    assert constrained.pop("structured_outputs") == {"choice": ["A", "B"]}
+    assert json.loads(request_format.body(PARTS)) == constrained
+
+
+def test_thinking_is_said_only_when_the_user_says_it() -> None:
+    extras = {"chat_template_kwargs": {"enable_thinking": False}}
+    request = json.loads(RequestFormat.of("m", None, QUESTION_SAMPLING, extras).body(PARTS, ("A", "B")))
+    assert request["chat_template_kwargs"] == {"enable_thinking": False}
+    assert request["structured_outputs"] == {"choice": ["A", "B"]}
+    assert request["temperature"] == 0
+
+
+@pytest.mark.parametrize("sampling", [CAPTION_SAMPLING, QUESTION_SAMPLING])
+def test_no_sampling_parameter_is_left_to_the_server(sampling: Sampling) -> None:
+    """vLLM fills in generation_config.json of the model where a request says nothing."""
+    request = json.loads(RequestFormat.of("m", None, sampling).body(PARTS))
+    assert {name: request[name] for name in asdict(sampling)} == asdict(sampling)
+    assert asdict(sampling).keys() == {
+        *("max_tokens", "temperature", "top_p", "top_k", "seed", "presence_penalty", "repetition_penalty")
+    }

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionqa.core.vision import ASPECT_LIMIT, ImagePolicy, fit_within, size_problem, vision_tokens
+from captionqa.core.vision import (
+    ASPECT_LIMIT,
+    QWEN2_VL,
+    QWEN3_VL,
+    ImagePolicy,
+    fit_within,
+    reduced,
+    reduced_to_tokens,
+    size_problem,
+    vision_tokens,
+)
 from captionqa.errors import ImageProblem
 
 EDGES = st.integers(1, 70_000)
@@ -122,3 +132,40 @@ def test_tokens_stay_within_the_models_range(width, height):
 def test_a_policy_out_of_range_is_refused(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         ImagePolicy(**values)
+
+
+@pytest.mark.parametrize(
+    ("size", "tokens"),
+    [((448, 448), 256), ((28, 28), 4), ((640, 480), 391), ((4096, 4096), 16_384), ((2048, 2048), 5329)],
+)
+def test_qwen2_vl_and_2_5_count_on_a_finer_grid(size, tokens):
+    assert QWEN2_VL.tokens(*size) == tokens
+
+
+SIZES = st.lists(st.tuples(st.integers(32, 2048), st.integers(32, 2048)), min_size=1, max_size=4)
+
+
+@given(SIZES, st.floats(0, 1))
+def test_a_share_of_the_pixels_keeps_every_shape(sizes, share):
+    for (width, height), (new_width, new_height) in zip(sizes, reduced(sizes, share), strict=True):
+        assert new_width <= width
+        assert new_height <= height
+        assert new_width * new_height <= max(1024, width * height * share)
+    assert reduced(sizes, 1.0) == sizes
+
+
+@given(SIZES, st.integers(64, 20_000), st.sampled_from([QWEN3_VL, QWEN2_VL]))
+def test_sizes_are_reduced_to_the_room_and_only_when_it_takes_that(sizes, room, rule):
+    found = reduced_to_tokens(sizes, rule, room)
+    before = sum(rule.tokens(*size) for size in sizes)
+    if found is None:
+        assert sum(rule.tokens(*size) for size in reduced(sizes, 0.0)) > room
+    else:
+        assert sum(rule.tokens(*size) for size in found) <= room
+        assert (found == sizes) == (before <= room)
+
+
+def test_all_images_of_an_item_are_reduced_alike():
+    large, small = reduced_to_tokens([(2048, 1024), (1024, 512)], QWEN3_VL, 700)
+    assert (large[0] / small[0], large[1] / small[1]) == pytest.approx((2, 2), rel=0.01)
+    assert QWEN3_VL.tokens(*large) + QWEN3_VL.tokens(*small) > 600

@@ -146,12 +146,13 @@ class StandIn:
     async def tokenize(self, request: web.Request) -> web.Response:
         fields = parse_json(await request.read(), request.content_type)
         if "messages" in fields:
-            text = "\n".join(message.text for message in parse_chat(fields, self.config).messages)
+            strings = await self.engine.prompt_tokens(parse_chat(fields, self.config))
         else:
-            text = str(fields.get("prompt", ""))
-        tokens = [zlib.crc32(token.encode()) % VOCABULARY for token in wire.split_tokens(text)]
+            strings = wire.split_tokens(str(fields.get("prompt", "")))
+        tokens = [zlib.crc32(token.encode()) % VOCABULARY for token in strings]
+        shown = strings if fields.get("return_token_strs") else None
         limit = self.config.max_model_len
-        return _json({"count": len(tokens), "max_model_len": limit, "tokens": tokens, "token_strs": None})
+        return _json({"count": len(tokens), "max_model_len": limit, "tokens": tokens, "token_strs": shown})
 
     async def stats(self, _request: web.Request) -> web.Response:
         return _json(self.ledger.stats())

@@ -218,6 +218,19 @@ class Engine:
             for reason in ("stop", "length", "abort")
         ]
 
+    async def prompt_tokens(self, request: ChatRequest) -> list[str]:
+        """The prompt's tokens as it counts them; those of pictures and marks, which have no text, are empty.
+
+        Raises:
+            Refused: a picture cannot be read.
+        """
+        parts, _ = await self._prompt(request)
+        tokens: list[str] = []
+        for name, cost in parts:
+            kind, colon, text = name.partition(b":")
+            tokens += split_tokens(text.decode()) if colon and kind == b"text" else [""] * cost
+        return tokens
+
     async def _prompt(self, request: ChatRequest) -> tuple[list[tuple[bytes, int]], list[Seen]]:
         """The prompt's parts in order as (digest, tokens), and what its pictures show."""
         parts: list[tuple[bytes, int]] = []
