@@ -126,3 +126,36 @@ def test_a_runs_name_must_be_a_plain_one(images: Path, name: str) -> None:
     result = CliRunner().invoke(commands, ["caption", "--dataset-path", "images", "--dry-run", "--run-name", name])
     assert isinstance(result.exception, UsageError)
     assert str(result.exception) == f"--run-name {name!r}: must be a plain name; it becomes a folder's."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "thinking", "sent"),
+    [
+        ([], None, None),
+        (["--thinking"], True, {"enable_thinking": True}),
+        (["--no-thinking"], False, {"enable_thinking": False}),
+    ],
+)
+def test_thinking_is_part_of_the_run_and_sent_only_when_said(
+    images: Path, arguments: list[str], thinking: bool | None, sent: dict[str, bool] | None
+) -> None:
+    result = CliRunner().invoke(commands, ["caption", "--dataset-path", "images", "--dry-run", *arguments])
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert shown["identity"]["thinking"] is thinking
+    assert shown["first_request"].get("chat_template_kwargs") == sent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--answer-mode", "choice", "--thinking"], "--answer-mode choice --thinking: a constrained answer"),
+        (["--answer-mode", "choice", "--strict-openai"], "the constraint is one of the fields that are left out"),
+        (["--no-thinking", "--strict-openai"], "--thinking is one of them"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(images: Path, arguments: list[str], words: str) -> None:
+    command = ["qa", "--question-path", "q.parquet", "--dataset-path", "images", "--dry-run", *arguments]
+    result = CliRunner().invoke(commands, command)
+    assert isinstance(result.exception, UsageError)
+    assert words in str(result.exception)
