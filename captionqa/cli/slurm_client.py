@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,13 @@ def incomplete_shards(
 
     Raises: IdentityMismatch when the files there are another run's, JournalCorrupt.
     """
-    if read_identity(paths) is None:
+    recorded = read_identity(paths)
+    if recorded is None:
         return sorted(items)
     if model is not None:
+        asking = client.task.asking
+        if asking.fit and asking.context_tokens is None:  # only a server knows it: the jobs compare it
+            client.task.asking = replace(asking, context_tokens=recorded["images"].get("fit_to_tokens"))
         refuse_other_identity(paths, client.task.identity(model), client.options["data_moved"])
     index = read_journals(paths)
     limit = client.options["limit"]
