@@ -171,9 +171,10 @@ def _text_part(text: str) -> tuple[bytes, ...]:
 
 
 def _too_long(prepared: Prepared, counted: str, tokens: int, answer: int) -> Prepared:
-    images = f" with {len(prepared.images)} images" if prepared.images else ""
+    count = len(prepared.images)
+    images = f" with {count} image{'' if count == 1 else 's'}" if count else ""
     wanted = f" and {answer} for the answer" if answer > 1 else ""
-    smaller = ", smaller images (--fit, --max-pixels)" if prepared.images else ""
+    smaller = ", smaller images (--fit, --max-pixels)" if count else ""
     detail = (
         f"not sent: {counted} tokens of prompt{images}{wanted}; the context holds {tokens}. What helps: a shorter "
         f"prompt{smaller}, a server with a larger --max-model-len"

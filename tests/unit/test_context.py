@@ -103,7 +103,7 @@ def test_what_the_server_counts_as_too_long_is_typed_before_it_is_sent(fake_serv
     assert placed.outcome == Outcome(
         OutcomeKind.REJECTED,
         reason="too_long",
-        detail="not sent: 4113 tokens of prompt with 1 images; the context holds 4096. What helps: a shorter prompt, "
+        detail="not sent: 4113 tokens of prompt with 1 image; the context holds 4096. What helps: a shorter prompt, "
         "smaller images (--fit, --max-pixels), a server with a larger --max-model-len",
     )
     assert placed.outcome.attempts == 0
