@@ -164,6 +164,12 @@ _SHARED = (
         help="The model's context, prompt and answer together. Default: what the server says.",
     ),
     option(
+        "--image-transport",
+        type=click.Choice(["auto", "inline", "file"]),
+        default="auto",
+        help="file: the server reads images by their path, which auto does where it can; else they are sent inline.",
+    ),
+    option(
         "--follow-symlinks", is_flag=True, help="Accept images behind links that lead out of the data set's folder."
     ),
     option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items."),

@@ -26,7 +26,7 @@ from captionqa.run.discovery import FixedServers, LeasedServers, Servers
 from captionqa.run.feed import prepare
 from captionqa.run.generation import Generation, needs_choice
 from captionqa.run.queue import queue_asker
-from captionqa.run.session import Report, Settings, run_session
+from captionqa.run.session import ImageTransport, Report, Settings, run_session
 from captionqa.run.signals import BEFORE_THE_END
 from captionqa.run.store import Shard, refuse_path
 from captionqa.run.tasks import Asking, CaptionTask, Task
@@ -98,6 +98,7 @@ def plan(options: Options, say: Callable[[str], None], own_server: LeasedServers
         overwrite=options["overwrite"],
         data_moved=options["data_moved"],
         preflight=not options["skip_preflight"],
+        image_transport=ImageTransport(options["image_transport"]),
         server_wait_s=options["server_wait"],
         request_timeout_s=options["request_timeout"],
         drain_s=options["drain_seconds"],
@@ -250,7 +251,7 @@ def _first_request(task: Task, item: Item, model: str) -> Any:
     prepared = prepare(item, request_format, ImageCache(asking.policy))
     if prepared.outcome is not None:
         return {"not sent": prepared.outcome.to_dict()}
-    return _without_payloads(json.loads(prepared.body))
+    return _without_payloads(json.loads(prepared.body if isinstance(prepared.body, bytes) else prepared.body.whole()))
 
 
 def _without_payloads(value: Any) -> Any:

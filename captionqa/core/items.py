@@ -49,6 +49,9 @@ class Item:
     choices: tuple[str, ...] = ()
     """What the server is to choose the answer from; empty when it answers freely."""
 
+    shared: bool = False
+    """Whether other items of the run are known to be about the same image (see `run.order`)."""
+
     @property
     def images(self) -> tuple[ImageSource, ...]:
         return tuple(part for part in self.content if isinstance(part, ImageSource))

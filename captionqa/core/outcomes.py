@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from captionqa.core.reasons import Reason
+from captionqa.errors import ImageError, MissingImage
 
 
 class OutcomeKind(StrEnum):
@@ -51,6 +52,13 @@ class Outcome:
     """The reasoning came in the answer's text and was taken out here: the server has no parser for it."""
     cut_by_context: bool = False
     """It ended at the end of the model's context, before max_tokens: the server lowers max_tokens and does not say."""
+
+    @classmethod
+    def of_image(cls, error: ImageError, attempts: int = 0) -> Outcome:
+        """Of an item whose image cannot be sent."""
+        missing = isinstance(error, MissingImage)
+        kind = OutcomeKind.MISSING_IMAGE if missing else OutcomeKind.BAD_IMAGE
+        return cls(kind, reason=error.problem.value, detail=str(error), attempts=attempts)
 
     @property
     def answered(self) -> bool:

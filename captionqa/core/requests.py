@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
+
+PieceT = TypeVar("PieceT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,11 @@ class RequestFormat:
         Args:
             choices: when given, the server is to answer with one of these (vLLM's ``structured_outputs``).
         """
-        pieces = [self.head]
+        return b"".join(self.pieces(parts, choices))
+
+    def pieces(self, parts: Sequence[tuple[PieceT, ...]], choices: Sequence[str] = ()) -> list[bytes | PieceT]:
+        """What `body` joins; a part may also be something that becomes bytes later."""
+        pieces: list[bytes | PieceT] = [self.head]
         for number, part in enumerate(parts):
             if number:
                 pieces.append(b",")
@@ -89,4 +95,4 @@ class RequestFormat:
             pieces += [self.tail[:-1], b",", json.dumps(constraint).encode()[1:]]
         else:
             pieces.append(self.tail)
-        return b"".join(pieces)
+        return pieces

@@ -13,11 +13,13 @@ from dataclasses import replace
 
 from captionqa.core.items import ImageSource
 from captionqa.core.vision import ImagePolicy
+from captionqa.data.image_files import file_image
 from captionqa.data.images import PreparedImage, Refusal, fit_image, prepare_image
 
 __all__ = ["ImageCache"]
 
 _REFUSAL_WEIGHT_BYTES = 1024
+_IN_PLACE_REMEMBERED = 1024
 
 
 class ImageCache:
@@ -39,6 +41,7 @@ class ImageCache:
         """What is in memory now, at most ``max_bytes``."""
         self._lock = threading.Lock()
         self._done: OrderedDict[object, PreparedImage | Refusal] = OrderedDict()
+        self._in_place: OrderedDict[str | None, tuple[PreparedImage | None, int | str | None]] = OrderedDict()
         self._working: dict[object, Future[PreparedImage | Refusal]] = {}
 
     def get(self, source: ImageSource) -> PreparedImage:
@@ -52,6 +55,21 @@ class ImageCache:
         if isinstance(result, Refusal):
             raise result.named(source.name)
         return result if result.name == source.name else replace(result, name=source.name)
+
+    def in_place(self, source: ImageSource) -> PreparedImage | None:
+        """The image by its path, as `image_files.file_image`, where a server that reads the data set's files sees the
+        same pixels. Thread-safe."""
+        with self._lock:
+            if source.path in self._in_place:
+                found, version = self._in_place[source.path]
+                if version == source.version:
+                    return found
+        found = file_image(source, self.policy)
+        with self._lock:
+            self._in_place[source.path] = found, source.version
+            if len(self._in_place) > _IN_PLACE_REMEMBERED:
+                self._in_place.popitem(last=False)
+        return found
 
     def _result(self, source: ImageSource) -> PreparedImage | Refusal:
         key = _key(source)

@@ -9,6 +9,7 @@ again. The type is declared from the bytes, never from the file's name.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import math
@@ -19,7 +20,7 @@ import threading
 import warnings
 import zlib
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import pybase64
@@ -30,7 +31,16 @@ from captionqa.core.items import ImageSource
 from captionqa.core.vision import ImagePolicy, fit_within, size_problem
 from captionqa.errors import BadImage, ImageError, ImageProblem, MissingImage
 
-__all__ = ["PreparedImage", "Refusal", "fit_image", "prepare_image"]
+__all__ = [
+    "FORMAT_MIMES",
+    "PILLOW_ERRORS",
+    "PreparedImage",
+    "Refusal",
+    "fit_image",
+    "is_plain",
+    "is_whole",
+    "prepare_image",
+]
 
 # Pillow warns of damaged metadata and of large pictures (DecompressionBombWarning). Either is harmless, or decoding
 # finds it and raises. The filters are set here, once: images are prepared in threads, and `warnings.catch_warnings`
@@ -39,10 +49,10 @@ warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow reports a JPEG of several pictures as MPO.
-_SENDABLE = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+FORMAT_MIMES = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 # All that Pillow raises on hostile bytes. A picture beyond its bomb limit of 179 Mpixel, where vLLM refuses as well, is
 # refused by `Image.open` from the header alone.
-_PILLOW_ERRORS = (
+PILLOW_ERRORS = (
     *(OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, ArithmeticError, LookupError),
     *(TypeError, AttributeError, AssertionError, RuntimeError, MemoryError, BufferError, Image.DecompressionBombError),
 )
@@ -50,6 +60,8 @@ _PILLOW_ERRORS = (
 # threads would take the node's memory.
 _HUGE_PIXELS = 50_000_000
 _one_huge_picture = threading.Lock()
+UUID_HEX = 40
+"""Hex digits of an image's uuid: 160 bits."""
 _AGAIN = "copy or download it again"
 
 
@@ -75,6 +87,15 @@ class PreparedImage:
     """The bytes sent are the source's bytes."""
     fitted_from: tuple[int, int] | None = None
     """Its size in pixels before it was reduced to fit into the model's context, by ``--fit``."""
+    _uuid: list[str] = field(default_factory=list, repr=False, compare=False)
+    """Computed when first wanted, and shared with this image's copies under other names."""
+
+    @property
+    def uuid(self) -> str:
+        """Names the bytes that are sent: a digest of the payload, 0.2 ms for 300 kB. Others never share it."""
+        if not self._uuid:
+            self._uuid.append(hashlib.sha256(self.pieces[1]).hexdigest()[:UUID_HEX])
+        return self._uuid[0]
 
     @property
     def weight(self) -> int:
@@ -175,9 +196,9 @@ def _fit(data: bytes, policy: ImagePolicy) -> tuple[bytes, str, tuple[int, int]]
         if refused is not None:
             raise Refusal(*refused)
         pixels = file.width * file.height
-        mime = _SENDABLE.get(file.format or "")
-        whole = _is_whole(file, data)
-        if mime is not None and pixels <= policy.max_pixels and _is_plain(file, data):
+        mime = FORMAT_MIMES.get(file.format or "")
+        whole = is_whole(file.format, data, data, len(data), file.fp.tell() if file.fp else 0)
+        if mime is not None and pixels <= policy.max_pixels and is_plain(file, data):
             if not whole:
                 file.load()  # Decides: harmless bytes after the end pass, a cut image raises.
             return data, mime, file.size
@@ -188,7 +209,7 @@ def _fit(data: bytes, policy: ImagePolicy) -> tuple[bytes, str, tuple[int, int]]
         raise _unidentified(data) from error
     except Image.DecompressionBombError as error:
         raise Refusal(ImageProblem.BOMB, f"is too large to open ({error}); make it smaller") from error
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         if "truncated" in str(error).lower():
             text = f"is truncated, it ends before its picture is complete ({len(data):,} bytes); {_AGAIN}"
             raise Refusal(ImageProblem.TRUNCATED, text) from error
@@ -196,31 +217,45 @@ def _fit(data: bytes, policy: ImagePolicy) -> tuple[bytes, str, tuple[int, int]]
         raise Refusal(ImageProblem.CORRUPT, text) from error
 
 
-def _is_whole(file: ImageFile, data: bytes) -> bool:
-    """The end of the file is where it should be. False is a suspicion that only decoding can settle."""
-    if file.format == "PNG":
-        return data.endswith(b"IEND\xaeB`\x82")
-    if file.format == "WEBP":
-        return 8 + int.from_bytes(data[4:8], "little") <= len(data)
-    if file.format in ("JPEG", "MPO"):
+def is_whole(kind: str | None, start: bytes, tail: bytes, size: int, header_ends: int) -> bool:
+    """The end of the file is where it should be. False is a suspicion that only decoding can settle.
+
+    Args:
+        kind: Pillow's name of the format.
+        start: the file's first bytes, at least 8.
+        tail: its last bytes, or all of them.
+        size: its size in bytes.
+        header_ends: where, within ``tail``, Pillow stopped reading the header.
+
+    Raises: OSError for a JPEG that has no end at all in ``tail``.
+    """
+    if kind == "PNG":
+        return tail.endswith(b"IEND\xaeB`\x82")
+    if kind == "WEBP":
+        return 8 + int.from_bytes(start[4:8], "little") <= size
+    if kind in ("JPEG", "MPO"):
         # Searched behind the header, where Pillow stopped: an EXIF thumbnail has an end marker of its own. A file
         # without any was cut. It may have been padded with zeros, which libjpeg takes for grey pixels.
-        end = data.rfind(b"\xff\xd9", file.fp.tell() if file.fp else 0)
+        end = tail.rfind(b"\xff\xd9", header_ends)
         if end < 0:
             raise OSError("truncated: no end marker")
-        return end >= len(data) - 4096
+        return end >= len(tail) - 4096
     return False
 
 
-def _is_plain(file: ImageFile, data: bytes) -> bool:
-    """Servers show it as it is: upright, opaque, RGB, L or P, and one frame (of an MPO they read the first)."""
+def is_plain(file: ImageFile, tail: bytes) -> bool:
+    """Servers show it as it is: upright, opaque, RGB, L or P, and one frame (of an MPO they read the first).
+
+    Args:
+        tail: the file's last bytes, 64 KiB of them if it has so many.
+    """
     if file.mode not in ("RGB", "L", "P") or file.has_transparency_data:
         return False
     if file.format != "MPO" and getattr(file, "is_animated", False):
         return False
-    with suppress(*_PILLOW_ERRORS):  # Damaged metadata says nothing, so the picture stays as it is stored.
+    with suppress(*PILLOW_ERRORS):  # Damaged metadata says nothing, so the picture stays as it is stored.
         # A PNG may hold EXIF (64 KiB at most) behind its pixels, and `PngImageFile.getexif` decodes them all to look.
-        behind = file.format == "PNG" and b"eXIf" in data[-(1 << 16) :]
+        behind = file.format == "PNG" and b"eXIf" in tail[-(1 << 16) :]
         exif = file.getexif() if behind else Image.Image.getexif(file)
         return exif.get(ExifTags.Base.Orientation) not in range(2, 9)
     return True
@@ -233,7 +268,7 @@ def _decode(file: ImageFile, max_pixels: int) -> Image.Image:
         file.draft(None, target)  # JPEG only: decodes at 1/2, 1/4 or 1/8, never below the target
     stored = file.size
     file.load()
-    with suppress(*_PILLOW_ERRORS):  # damaged metadata
+    with suppress(*PILLOW_ERRORS):  # damaged metadata
         ImageOps.exif_transpose(file, in_place=True)
     if file.size != stored:
         target = target[1], target[0]

@@ -23,7 +23,7 @@ from captionqa.data.image_paths import resolve_inside
 from captionqa.errors import ImageProblem, InputError
 
 WINDOW_ROWS = 1024
-"""Rows read together; questions about the same image are brought together within them."""
+"""Rows read together."""
 WINDOW_ROWS_WITH_BYTES = 32
 """The same when the file carries the images themselves: a row may weigh megabytes."""
 LISTED_PROBLEMS = 10
@@ -102,30 +102,17 @@ def check_questions(
 def iter_questions(
     path: Path, dataset: Path, *, follow_symlinks: bool = False, needs_choices: bool = False
 ) -> Iterator[SetQuestion]:
-    """The valid questions, in the order of the file but for this: within a window of rows, questions about the same
-    images follow each other, so that an image is prepared once and a server's prefix cache is hit.
+    """The valid questions, in the order of the file.
 
     Raises: InputError as `check_questions` does for the file as a whole.
     """
-    window: dict[tuple[ImageCell, ...], list[SetQuestion]] = {}
-    first_row = 0
-    size = WINDOW_ROWS_WITH_BYTES if _carries_bytes(_open(path).schema_arrow) else WINDOW_ROWS
     for row, parsed in _rows(path, with_bytes=True, needs_choices=needs_choices):
         if isinstance(parsed, Question):
             images = tuple(
                 _source(cell, parsed.qid, position, dataset, follow_symlinks)
                 for position, cell in enumerate(parsed.images)
             )
-            window.setdefault(parsed.images, []).append(SetQuestion(row, parsed, images))
-        if row + 1 - first_row == size:  # here, not at the next row: that one would read another window first
-            yield from _flatten(window)
-            window, first_row = {}, row + 1
-    yield from _flatten(window)
-
-
-def _flatten(window: dict[tuple[ImageCell, ...], list[SetQuestion]]) -> Iterator[SetQuestion]:
-    for group in window.values():
-        yield from group
+            yield SetQuestion(row, parsed, images)
 
 
 def _rows(path: Path, *, with_bytes: bool, needs_choices: bool) -> Iterator[tuple[int, Question | InvalidRow]]:

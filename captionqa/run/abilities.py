@@ -8,20 +8,24 @@ lacks the ability; it is never refused for that here.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pybase64
 from PIL import Image
 
 from captionqa.core.abilities import Abilities
-from captionqa.core.replies import NoAnswer, Verdict
+from captionqa.core.replies import Completion, NoAnswer, Verdict
 from captionqa.run.endpoints import Connection, FindOut
+from captionqa.server.probe import PROBE_USER
 
 Probe = Callable[[Connection, str, Abilities], Awaitable[Abilities]]
 """Asks a server about one ability; given its connection, the model and what is known of it. Raises: NoAnswer when the
@@ -29,7 +33,8 @@ server has gone away meanwhile: it is greeted again later."""
 
 ANSWER_TOKENS = 1
 TRIES = 2
-"""A server that has just started may fail a first request with an image."""
+"""A server that has just started may fail a first request with an image; vLLM drops the connection after some of its
+errors, which the next request on it meets."""
 _GONE = ("connection", "timeout")
 
 
@@ -49,13 +54,79 @@ async def image_references(connection: Connection, model: str, abilities: Abilit
     """Whether an image that was sent with a ``uuid`` need not be sent again (vLLM's multimodal cache): an unknown uuid
     alone is refused, one that was just sent is answered, at the same length of prompt."""
     known = uuid.uuid4().hex
-    payload = {"type": "image_url", "image_url": {"url": data_url(drawn_png(random.Random()))}, "uuid": known}
+    payload = {**whole_image(drawn_png(random.Random())), "uuid": known}
     if await prompt_tokens(connection, model, [_reference(uuid.uuid4().hex)]) is not None:
         return abilities  # it answers about an image that it cannot have: it looks at no uuid
     sent = await prompt_tokens(connection, model, [payload])
     if sent is None or await prompt_tokens(connection, model, [_reference(known)]) != sent:
         return abilities
     return replace(abilities, image_references=True)
+
+
+def local_files(folder: Path, say: Callable[[str], None], *, wanted: bool) -> Probe:
+    """Whether the server reads the files of this folder itself. The same path on another machine can be another file,
+    which would be answered about without a word: so a picture under a name that nobody can know is put there for a
+    moment, and the server must find it and measure it as it measures the same picture sent whole.
+
+    Args:
+        wanted: somebody asked for it, so it is said why it cannot be.
+    """
+
+    absolute = folder.resolve()
+
+    async def probe(connection: Connection, model: str, abilities: Abilities) -> Abilities:
+        why_not = await _why_not_local(connection, model, absolute)
+        if why_not is None:
+            return replace(abilities, local_files=True)
+        if wanted:
+            say(f"{connection.url} is sent the images inline: {why_not}")
+        return abilities
+
+    return probe
+
+
+async def _why_not_local(connection: Connection, model: str, absolute: Path) -> str | None:
+    reply = await _try(connection, model, [_file(absolute / _hidden_name())])
+    if not isinstance(reply, NoAnswer):
+        return "it answers about a file that is not there"
+    if "allowed-local-media-path" in reply.detail:  # nothing is written beside the data where it cannot help
+        return f"{reply.detail} Start it with --allowed-local-media-path {absolute}"
+    png, path = drawn_png(random.Random()), absolute / _hidden_name()
+    try:
+        await asyncio.to_thread(_write, path, png)
+    except OSError as error:
+        return f"{path} cannot be written to try it ({error.strerror})"
+    try:
+        by_path = await _try(connection, model, [_file(path)])
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+    if isinstance(by_path, NoAnswer):
+        return f"it does not see this host's {absolute} ({by_path.detail})"
+    whole = await prompt_tokens(connection, model, [whole_image(png)])
+    if whole is None or by_path.usage.get("prompt_tokens") != whole:
+        return f"a picture in {absolute} is not the same to it as the same picture sent whole"
+    return None
+
+
+def _hidden_name() -> str:
+    """A name that `caption` leaves alone, should it be met."""
+    return f".captionqa-{uuid.uuid4().hex}.png"
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        os.fchmod(file.fileno(), 0o644)  # a server may run as somebody else
+        file.write(data)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": path.as_uri()}}
+
+
+def whole_image(png: bytes) -> dict[str, Any]:
+    """A picture as a content part, with its bytes."""
+    url = "data:image/png;base64," + pybase64.b64encode(png).decode("ascii")
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _reference(known: str) -> dict[str, Any]:
@@ -68,6 +139,12 @@ async def prompt_tokens(connection: Connection, model: str, images: Sequence[dic
 
     Raises: NoAnswer when it has gone away.
     """
+    reply = await _try(connection, model, images)
+    return None if isinstance(reply, NoAnswer) else reply.usage.get("prompt_tokens")
+
+
+async def _try(connection: Connection, model: str, images: Sequence[dict[str, Any]]) -> Completion | NoAnswer:
+    """Raises: NoAnswer when the server has gone away."""
     content = [*images, {"type": "text", "text": "What is shown?"}]
     body = {
         "model": model,
@@ -75,18 +152,17 @@ async def prompt_tokens(connection: Connection, model: str, images: Sequence[dic
         "max_tokens": ANSWER_TOKENS,
         "min_tokens": ANSWER_TOKENS,  # an answer that is empty would not come with its counts
         "temperature": 0,
+        "user": PROBE_USER,
     }
-    for _ in range(TRIES):
+    for tried in range(1, TRIES + 1):
         try:
-            completion = await connection.complete(json.dumps(body).encode("ascii"))
+            return await connection.complete(json.dumps(body).encode("ascii"))
         except NoAnswer as error:
-            if error.reason in _GONE:
+            if tried == TRIES and error.reason in _GONE:
                 raise
-            if error.verdict in (Verdict.REJECTED, Verdict.REFUSED):
-                return None
-        else:
-            return completion.usage.get("prompt_tokens")
-    return None
+            if tried == TRIES or error.verdict in (Verdict.REJECTED, Verdict.REFUSED):
+                return error
+    raise AssertionError("unreachable")
 
 
 def drawn_png(rng: random.Random) -> bytes:
@@ -95,7 +171,3 @@ def drawn_png(rng: random.Random) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, (rng.randrange(256), rng.randrange(256), rng.randrange(256))).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def data_url(png: bytes) -> str:
-    return "data:image/png;base64," + pybase64.b64encode(png).decode("ascii")

@@ -17,6 +17,7 @@ from captionqa.core.thinking import CLOSE, OPEN
 from captionqa.errors import ServerRefused
 from captionqa.run.abilities import Probe
 from captionqa.run.endpoints import Connection
+from captionqa.server.probe import PROBE_USER
 
 UNLIKELY_ANSWER = "captionqa 7391"
 """What no model says by itself when it is asked for the letter A."""
@@ -35,6 +36,7 @@ def constrains_choices(extras: Mapping[str, Any]) -> Probe:
             "messages": [{"role": "user", "content": "Reply with the letter A."}],
             "max_tokens": _PROBE_TOKENS,
             "temperature": 0,
+            "user": PROBE_USER,
             "structured_outputs": {"choice": [UNLIKELY_ANSWER]},
             **extras,
         }

@@ -10,7 +10,10 @@ import tenacity
 
 from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.replies import Completion, NoAnswer, Verdict
+from captionqa.errors import ImageError
+from captionqa.run.bodies import Body
 from captionqa.run.endpoints import EndpointPool, refusal
+from captionqa.run.sending import send
 
 MAX_ATTEMPTS = 5
 """Attempts that count against an item; refusals of a busy server and its outages do not."""
@@ -33,7 +36,7 @@ class Client:
             reraise=True,
         )
 
-    async def ask(self, body: bytes) -> Outcome:
+    async def ask(self, body: bytes | Body) -> Outcome:
         """Raises: ServerRefused, ServerGone: nothing can be asked any more."""
         tries = _Tries()
         try:
@@ -44,6 +47,8 @@ class Client:
             rejected = failure.cause.verdict is Verdict.REJECTED
             kind = OutcomeKind.REJECTED if rejected else OutcomeKind.FAILED
             return Outcome(kind, reason=failure.cause.reason, detail=failure.cause.detail, attempts=tries.sent)
+        except ImageError as error:
+            return Outcome.of_image(error, tries.sent)
         completion, latency_s = answer
         return Outcome(
             OutcomeKind.ANSWERED,
@@ -56,7 +61,7 @@ class Client:
             attempts=tries.sent,
         )
 
-    async def _try_until_answered(self, body: bytes, tries: _Tries) -> tuple[Completion, float]:
+    async def _try_until_answered(self, body: bytes | Body, tries: _Tries) -> tuple[Completion, float]:
         """The first attempt goes straight to the server: nearly all are answered, and the policy's machinery costs
         0.1 ms of CPU, a fifth of the whole request. Only a failure is handed to it."""
         try:
@@ -75,12 +80,12 @@ class Client:
         answer: tuple[Completion, float] = await self._policy.copy()(attempt)
         return answer
 
-    async def _try(self, body: bytes, tries: _Tries) -> tuple[Completion, float]:
-        endpoint = await self._pool.borrow()
+    async def _try(self, body: bytes | Body, tries: _Tries) -> tuple[Completion, float]:
+        endpoint = await self._pool.borrow(_home(body))
         tries.sent += 1
         started = time.monotonic()
         try:
-            completion = await endpoint.complete(body)
+            completion = await send(endpoint, body)
         except NoAnswer as error:
             self._pool.give_back(endpoint, error)
             if error.verdict is Verdict.REFUSED and endpoint.leased:
@@ -92,12 +97,17 @@ class Client:
                 else:
                     tries.outages += 1
             raise _Failure(error, endpoint.url, tries) from error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ImageError):
             self._pool.give_back(endpoint, None)
             raise
         self._pool.give_back(endpoint, None)
         self._pool.answered(endpoint)
         return completion, time.monotonic() - started
+
+
+def _home(body: bytes | Body) -> str | None:
+    """The image by which a server is chosen."""
+    return next((image.uuid for image in body.images if image.shared), None) if isinstance(body, Body) else None
 
 
 class _Tries:

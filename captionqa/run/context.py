@@ -19,6 +19,7 @@ from captionqa.core.replies import NoAnswer, Verdict
 from captionqa.core.requests import RequestFormat
 from captionqa.core.vision import FRAME_TOKENS, VISION_RULES, ImagePolicy, Size, VisionRule, reduced, reduced_to_tokens
 from captionqa.data.images import PreparedImage, prepare_image
+from captionqa.run.bodies import Body
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import Prepared, prepare
 from captionqa.run.tasks import Asking
@@ -82,13 +83,13 @@ class Context:
         images = (max(rule.tokens(i.width, i.height) for rule in self._rules) for i in prepared.images)
         return TEMPLATE_TOKENS + self._system_bytes + text + sum(images) + FRAME_TOKENS * len(prepared.images)
 
-    async def _count(self, body: bytes) -> int | None:
+    async def _count(self, body: bytes | Body) -> int | None:
         """The prompt's tokens, as a server counts them; None when none does."""
         if not self._counts:
             return None
         endpoint = await self._pool.borrow()
         try:
-            return (await endpoint.connection.tokenize(body)).count
+            return (await endpoint.connection.tokenize(body if isinstance(body, bytes) else body.whole())).count
         except NoAnswer as error:
             if error.verdict is Verdict.REFUSED or error.reason == Reason.GARBAGE:
                 self._counts = False
@@ -156,6 +157,9 @@ class _ReducedImages:
     def __init__(self, policy: ImagePolicy, images: Sequence[PreparedImage], targets: Sequence[Size]) -> None:
         self._next = iter(zip(images, targets, strict=True))
         self._policy = policy
+
+    def in_place(self, _: ImageSource) -> None:
+        """A file is as large as it is."""
 
     def get(self, source: ImageSource) -> PreparedImage:
         """Raises: as `prepare_image`."""

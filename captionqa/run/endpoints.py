@@ -18,12 +18,15 @@ from captionqa.core.abilities import Abilities
 from captionqa.core.reasons import Reason
 from captionqa.core.replies import Completion, NoAnswer, Tokens, Verdict, without_open_thinking
 from captionqa.errors import ServerGone, ServerRefused
+from captionqa.run.sent_images import SentImages
 
 CANARY_TIMEOUT_S = 30.0
 FIND_OUT_TIMEOUT_S = 120.0
 """Several requests, of which the first with an image may have to wait for the server's own compilation."""
 RECHECK_FIRST_S = 0.25
 RECHECK_MOST_S = 5.0
+HOME_MARGIN = 0.125
+"""Of a server's limit; see `EndpointPool.borrow`."""
 _NO_MODELS_LIST = ("http_404", "http_405", "http_501")
 """How servers say that they do not list their models."""
 
@@ -67,6 +70,8 @@ class Endpoint:
         """Whether it was up once and went away."""
         self.abilities = Abilities()
         """What it can do; found out each time it comes up."""
+        self.images = SentImages()
+        """What it was sent since it came up."""
         self.trouble = "not asked yet"
         self.slowed_at = 0.0
         self.check: asyncio.Task[bool] | None = None
@@ -105,6 +110,11 @@ class Endpoint:
     def suspect(self) -> bool:
         """Whether it is being looked at: one that froze has nothing outstanding any more, and would get everything."""
         return self.check is not None and not self.check.done()
+
+    @property
+    def load(self) -> float:
+        """Share of its limit that is outstanding."""
+        return self.outstanding / self.limit
 
     @property
     def free(self) -> bool:
@@ -168,6 +178,16 @@ class EndpointPool:
         known = (endpoint.abilities.max_model_len for endpoint in self.endpoints)
         return min((length for length in known if length is not None), default=None)
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that the servers are working on."""
+        return sum(endpoint.outstanding for endpoint in self.endpoints)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether some server reads the data set's files itself."""
+        return any(endpoint.abilities.local_files for endpoint in self.endpoints)
+
     def add(self, connection: Connection, *, model: str | None = None, leased: bool = False) -> Endpoint:
         """Take in a server, as soon as it answers.
 
@@ -214,17 +234,29 @@ class EndpointPool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def borrow(self) -> Endpoint:
-        """An endpoint with room, the least loaded first. Raises: ServerGone, ServerRefused."""
+    async def borrow(self, image: str | None = None) -> Endpoint:
+        """An endpoint with room, the least loaded first, but for this: one that was sent ``image`` (by its uuid) is
+        taken unless it is much busier than another. Raises: ServerGone, ServerRefused."""
         while True:
             if self._failure is not None:
                 raise self._failure
-            free = [endpoint for endpoint in self.endpoints if endpoint.free]
+            endpoint = self._with_image(image) if image and len(self.endpoints) > 1 else None
+            free = [endpoint] if endpoint else [endpoint for endpoint in self.endpoints if endpoint.free]
             if free:
-                endpoint = min(free, key=lambda e: (e.suspect, e.outstanding / e.limit))
+                endpoint = min(free, key=lambda e: (e.suspect, e.load))
                 endpoint.outstanding += 1
                 return endpoint
             await self._changed()
+
+    def _with_image(self, image: str) -> Endpoint | None:
+        """When all are busy, the one slot that is free is hardly ever where the image is: so this server is asked a few
+        more than it is given otherwise. It is ahead of the others by `HOME_MARGIN` of its limit at most."""
+        up = [endpoint for endpoint in self.endpoints if endpoint.up and not endpoint.suspect]
+        homes = [endpoint for endpoint in up if image in endpoint.images]
+        if not homes:
+            return None
+        home = min(homes, key=lambda e: e.load)
+        return home if home.load < min(1.0, min(e.load for e in up)) + HOME_MARGIN else None
 
     def give_back(self, endpoint: Endpoint, error: NoAnswer | None) -> None:
         """A borrowed endpoint has answered, or not (``error``)."""
@@ -354,6 +386,7 @@ class EndpointPool:
         try:
             async with asyncio.timeout(FIND_OUT_TIMEOUT_S):
                 endpoint.abilities = await self._find_out(endpoint.connection, model, served[model])
+                endpoint.images = SentImages()
         except NoAnswer as error:
             return f"{error.reason}: {error.detail}"
         except TimeoutError:

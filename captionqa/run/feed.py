@@ -12,16 +12,17 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from captionqa.core.items import ImageSource, Item
-from captionqa.core.outcomes import Outcome, OutcomeKind
+from captionqa.core.outcomes import Outcome
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.images import PreparedImage
-from captionqa.errors import ImageError, MissingImage
+from captionqa.errors import ImageError
+from captionqa.run.bodies import Body, SendableImage, file_uuid
 
 PULLED_TOGETHER = 16
 """Items a thread takes at a time: waking a thread and handing over to the event loop cost about as much as preparing a
@@ -42,10 +43,16 @@ class Prepared:
     """An item whose request can be sent, or whose outcome is known without sending (``outcome``)."""
 
     item: Item
-    body: bytes = b""
-    """The request, serialised once for however many attempts."""
+    body: bytes | Body = b""
+    """The request: serialised once for however many attempts, or, where its images can be sent in several forms, in
+    pieces that are joined for each."""
     images: tuple[PreparedImage, ...] = ()
     outcome: Outcome | None = None
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it may take."""
+        return self.body.weight if isinstance(self.body, Body) else len(self.body)
 
 
 class Images(Protocol):
@@ -53,24 +60,44 @@ class Images(Protocol):
 
     def get(self, source: ImageSource) -> PreparedImage: ...
 
+    def in_place(self, source: ImageSource) -> PreparedImage | None: ...
 
-def prepare(item: Item, request_format: RequestFormat, images: Images) -> Prepared:
-    """Read and prepare an item's images. An image that cannot be sent becomes the item's outcome."""
-    parts: list[tuple[bytes, ...]] = []
+
+def prepare(item: Item, request_format: RequestFormat, images: Images, *, in_place: bool = False) -> Prepared:
+    """Read and prepare an item's images. An image that cannot be sent becomes the item's outcome.
+
+    Args:
+        in_place: whether a server reads the data set's files itself.
+    """
+    parts: list[tuple[bytes | SendableImage, ...]] = []
     prepared: list[PreparedImage] = []
     for part in item.content:
         if isinstance(part, ImageSource):
             try:
-                image = images.get(part)
+                image, written = _image(part, images, shared=item.shared, in_place=in_place)
             except ImageError as error:
-                missing = isinstance(error, MissingImage)
-                kind = OutcomeKind.MISSING_IMAGE if missing else OutcomeKind.BAD_IMAGE
-                return Prepared(item, outcome=Outcome(kind, reason=error.problem.value, detail=str(error)))
+                return Prepared(item, outcome=Outcome.of_image(error))
             prepared.append(image)
-            parts.append(image.pieces)
+            parts.append(written)
         else:
             parts.append((json.dumps({"type": "text", "text": part}).encode("ascii"),))
-    return Prepared(item, request_format.body(parts, item.choices), tuple(prepared))
+    pieces = request_format.pieces(parts, item.choices)
+    plain = [piece for piece in pieces if isinstance(piece, bytes)]
+    body = b"".join(plain) if len(plain) == len(pieces) else Body(tuple(pieces))
+    return Prepared(item, body, tuple(prepared))
+
+
+def _image(
+    source: ImageSource, images: Images, *, shared: bool, in_place: bool
+) -> tuple[PreparedImage, tuple[bytes | SendableImage, ...]]:
+    """Raises: ImageError."""
+    file = images.in_place(source) if in_place else None
+    if file is not None:
+        return file, (SendableImage(file_uuid(source), shared, lambda: images.get(source).pieces, file.pieces),)
+    image = images.get(source)
+    if not shared:
+        return image, image.pieces
+    return image, (SendableImage(image.uuid, shared, image.pieces),)
 
 
 class Feed:
@@ -85,7 +112,10 @@ class Feed:
         threads: int,
         max_ready: int,
         max_bytes: int,
+        in_place: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``in_place``: whether a server reads the data set's files itself, just now."""
+        self._in_place = in_place
         self._items = items
         self._format = request_format
         self._images = images
@@ -146,7 +176,7 @@ class Feed:
         """Give back the bytes of an item that has its outcome."""
         if prepared.body:
             with self._room:
-                self._bytes -= len(prepared.body)
+                self._bytes -= prepared.weight
                 self._invite()
 
     def stop(self) -> None:
@@ -179,7 +209,7 @@ class Feed:
         for item in pulled:
             if self._stopped:
                 return False
-            batch.append(prepare(item, self._format, self._images))
+            batch.append(prepare(item, self._format, self._images, in_place=self._in_place()))
             now = time.monotonic()
             self._note_time(now - begun)
             begun = now
@@ -200,7 +230,7 @@ class Feed:
         if not batch:
             return
         with self._room:
-            self._bytes += sum(len(prepared.body) for prepared in batch)
+            self._bytes += sum(prepared.weight for prepared in batch)
         self._ready.extend(batch)
         self._call_loop(len(batch))
 

@@ -23,11 +23,17 @@ class ImageListTask:
     images: Sequence[Path]
     root: Path | None
     asking: Asking
+    shares_images: bool = field(default=False, init=False)
     image_cache_bytes: int = field(default=0, init=False)
     takes_empty: bool = field(default=False, init=False)
     needs_choice: bool = field(default=False, init=False)
     _sources: dict[str, str] = field(default_factory=dict, init=False)
     """Path by id."""
+
+    @property
+    def dataset(self) -> Path:
+        """The folder that all of them lie below."""
+        return self.root or Path(os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in self.images]))
 
     def check(self, mine: Mine) -> tuple[int, int]:
         render_style(self.asking.style, n=1, image_name="an image's name")

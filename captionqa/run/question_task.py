@@ -28,6 +28,7 @@ class QuestionTask:
     skip_invalid: bool = False
     follow_symlinks: bool = False
     needs_choice: bool = False
+    shares_images: bool = field(default=True, init=False)
     image_cache_bytes: int = field(default=64 << 20, init=False)
     takes_empty: bool = field(default=True, init=False)
     found: SetCheck | None = field(default=None, init=False)

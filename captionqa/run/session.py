@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.errors import CaptionQAError, ExitCode, ServerError, UsageError
-from captionqa.run.abilities import Probe, finding_out
+from captionqa.run.abilities import Probe, finding_out, image_references, local_files
 from captionqa.run.answer_probes import constrains_choices, shows_open_thinking
 from captionqa.run.client import Client
 from captionqa.run.connection import ChatConnection, Http
@@ -37,6 +37,7 @@ from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
 from captionqa.run.journal import Entry, JournalIndex
+from captionqa.run.order import side_by_side
 from captionqa.run.preflight.short import refuse_wrong_folder, takes_images, warn_of_little_room
 from captionqa.run.runner import Runner
 from captionqa.run.signals import TIME_LIMIT, LoopSignals, RemoteStop
@@ -55,9 +56,21 @@ MANY_EMPTY = 10
 """So many answers without text, and a quarter of all, are no accident."""
 MOST_THREADS = 8
 """That prepare images. More do not help: decoding runs outside the interpreter's lock, the rest does not."""
+PROBED_FROM_ITEMS = 200
+"""Fewer are not worth the three small requests that it takes to find out how a server may be sent images."""
 CONCURRENCY_AUTO = 64
 """Requests in flight per server for ``--max-concurrency auto``: enough to keep a vLLM batch full with short answers,
 few enough not to queue minutes of work in one server."""
+
+
+class ImageTransport(StrEnum):
+    """How images get to the server. Not part of a run's identity: the pixels are the same."""
+
+    AUTO = "auto"
+    """By path where a server reads the data set's files, for images that need no preparation; else inline."""
+    INLINE = "inline"
+    FILE = "file"
+    """As ``auto``, and what stands in the way is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,7 @@ class Settings:
     data_moved: bool = False
     preflight: bool = True
     """Whether to look for what would fail every item before the first is sent."""
+    image_transport: ImageTransport = ImageTransport.AUTO
     server_wait_s: float = 600.0
     request_timeout_s: float = 300.0
     drain_s: float = 25.0
@@ -282,10 +296,19 @@ class _Session:
     def _probes(self) -> list[Probe]:
         """What each server is asked when it is greeted."""
         asking = self.task.asking
-        images = [takes_images] if self.has_images else []
+        probes: list[Probe] = [takes_images] if self.has_images else []
         if self.task.needs_choice:
-            return [*images, constrains_choices(asking.extras)]
-        return [*images, shows_open_thinking(asking.extras, assumed=bool(asking.thinking))]
+            probes.append(constrains_choices(asking.extras))
+        else:
+            probes.append(shows_open_thinking(asking.extras, assumed=bool(asking.thinking)))
+        transport = self.settings.image_transport
+        many = min(self.own_items, self.settings.limit or self.own_items) >= PROBED_FROM_ITEMS
+        if many and self.task.shares_images:
+            probes.append(image_references)
+        if transport is ImageTransport.FILE or (many and transport is ImageTransport.AUTO):
+            wanted = transport is ImageTransport.FILE
+            probes.append(local_files(self.task.dataset, self.progress.say, wanted=wanted))
+        return probes
 
     async def _open_store(self, paths: RunPaths, identity: dict[str, Any]) -> RunStore:
         """Open the run's files in a thread: watching another writer's claim and reading a long journal take time."""
@@ -329,7 +352,7 @@ class _Session:
 
         self.progress.start(min(self.own_items, self.settings.limit or self.own_items))
         try:
-            with self._feed(pool.model, store) as feed:
+            with self._feed(pool, store) as feed:
                 runner = Runner(
                     feed,
                     Client(pool),
@@ -381,16 +404,21 @@ class _Session:
         asking = self.task.asking
         return RequestFormat.of(model, asking.system_prompt, asking.sampling, asking.extras)
 
-    def _feed(self, model: str, store: RunStore) -> Feed:
+    def _feed(self, pool: EndpointPool, store: RunStore) -> Feed:
         asking = self.task.asking
         threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
+        items = self.walk.pending(self.task.items(), store.index, self.mine, self.settings)
+        if self.task.shares_images:
+            at_once = self.settings.max_concurrency or CONCURRENCY_AUTO
+            items = side_by_side(items, ahead=lambda: max(at_once, pool.in_flight))
         return Feed(
-            self.walk.pending(self.task.items(), store.index, self.mine, self.settings),
-            self._request_format(model),
+            items,
+            self._request_format(pool.model),
             ImageCache(asking.policy, max_bytes=self.task.image_cache_bytes),
             threads=threads,
             max_ready=PULLED_TOGETHER * (threads + 1),  # every thread has room to work, and one batch lies ready
             max_bytes=MAX_BYTES_IN_FLIGHT,
+            in_place=lambda: pool.reads_files,
         )
 
     def _record_removals(self, store: RunStore) -> None:
@@ -413,6 +441,9 @@ def _session_facts(task: Task, settings: Settings, total: int, pool: EndpointPoo
         "host": socket.gethostname(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "limit": settings.limit,
+        "image_transport": settings.image_transport.value,
+        "image_files": pool.reads_files,
+        "image_references": any(endpoint.abilities.image_references for endpoint in pool.endpoints),
         "versions": versions(),
         **task.notes(),
     }

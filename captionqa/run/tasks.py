@@ -67,12 +67,18 @@ class Task(Protocol):
     """What a session needs to know of a task."""
 
     asking: Asking
+    shares_images: bool
+    """Whether several items may be about one image."""
     image_cache_bytes: int
     """How much of prepared images to keep for other items about the same image."""
     takes_empty: bool
     """Whether an empty text (all of max_tokens spent on reasoning) is an answer: graded as truncated, or no caption."""
     needs_choice: bool
     """Whether every answer is one of its item's choices, so that a server has to keep to them."""
+
+    @property
+    def dataset(self) -> Path:
+        """The folder that the images lie in."""
 
     def check(self, mine: Mine) -> tuple[int, int]:
         """Look at the whole data set once, before anything is sent. Returns the number of items, and of those that are
@@ -95,6 +101,7 @@ class CaptionTask:
     dataset: Path
     asking: Asking
     follow_symlinks: bool = False
+    shares_images: bool = field(default=False, init=False)
     image_cache_bytes: int = field(default=0, init=False)
     """Every image is used once."""
     takes_empty: bool = field(default=False, init=False)

@@ -52,10 +52,10 @@ def many(rows: int, **columns: Any) -> dict[str, Any]:
 def test_questions_come_with_their_row_and_their_images(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"12345")
     questions = list(iter_questions(write(tmp_path), tmp_path))
-    assert [(each.row, each.question.qid) for each in questions] == [(0, "q0"), (2, "q2"), (1, "q1")]
+    assert [(each.row, each.question.qid) for each in questions] == [(0, "q0"), (1, "q1"), (2, "q2")]
     (image,) = questions[0].images
     assert (image.name, image.path, image.version) == ("a.png", str(tmp_path.resolve() / "a.png"), 5)
-    (missing,) = questions[2].images
+    (missing,) = questions[1].images
     assert (missing.name, missing.version, missing.problem) == ("b.png", None, None)
 
 
@@ -67,7 +67,7 @@ def test_the_check_counts_rows_and_mine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row_group_size", [1, 2, None])
 def test_row_groups_make_no_difference(tmp_path: Path, row_group_size: int | None) -> None:
     path = write(tmp_path, row_group_size)
-    assert [each.row for each in iter_questions(path, tmp_path)] == [0, 2, 1]
+    assert [each.row for each in iter_questions(path, tmp_path)] == [0, 1, 2]
     assert check_questions(path, skip_invalid=False).rows == 3
 
 
@@ -119,22 +119,6 @@ def test_an_image_that_is_none_or_lies_outside_is_that_questions_problem(tmp_pat
     followed = [each.images[0] for each in iter_questions(path, dataset, follow_symlinks=True)]
     assert [image.problem for image in followed] == [outside, outside, None, ImageProblem.BAD_VALUE]
     assert (followed[2].path, followed[2].version) == (str(dataset / "link.png"), 1)
-
-
-def test_questions_on_one_image_are_brought_together_within_a_window(tmp_path: Path) -> None:
-    rows = WINDOW_ROWS + 4
-    path = write(tmp_path, **many(rows, image=["ab"[row % 2] + ".png" for row in range(rows)]))
-    order = [each.row for each in iter_questions(path, tmp_path)]
-    first = [*range(0, WINDOW_ROWS, 2), *range(1, WINDOW_ROWS, 2)]
-    assert order == [*first, WINDOW_ROWS, WINDOW_ROWS + 2, WINDOW_ROWS + 1, WINDOW_ROWS + 3]
-
-
-def test_windows_are_short_when_the_file_carries_the_images(tmp_path: Path) -> None:
-    rows = WINDOW_ROWS_WITH_BYTES + 2
-    path = write(tmp_path, **many(rows, image=[b"ab"[row % 2 : row % 2 + 1] for row in range(rows)]))
-    order = [each.row for each in iter_questions(path, tmp_path)]
-    assert sorted(order[:WINDOW_ROWS_WITH_BYTES]) == list(range(WINDOW_ROWS_WITH_BYTES))
-    assert order[:2] == [0, 2]
 
 
 @pytest.mark.parametrize(

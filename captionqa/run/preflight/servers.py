@@ -10,10 +10,10 @@ from typing import Any
 
 from captionqa.core.checks import Check, failed, noted, passed, skipped
 from captionqa.core.replies import Completion, NoAnswer
-from captionqa.run.abilities import data_url, drawn_png
+from captionqa.run.abilities import drawn_png, whole_image
 from captionqa.run.connection import Http
 from captionqa.run.endpoints import Endpoint
-from captionqa.server.probe import Probe
+from captionqa.server.probe import PROBE_USER, Probe
 
 ANSWER_TOKENS = 16
 OTHER_CHECKS = ("key", "text request", "image request", "metrics", "context length")
@@ -63,12 +63,13 @@ async def look_at_server(endpoint: Endpoint, model: str, http: Http, *, images: 
 async def _ask(endpoint: Endpoint, model: str, *, image: bool) -> Asked:
     content: list[dict[str, Any]] = [{"type": "text", "text": "What colour is shown? One word."}]
     if image:
-        content.insert(0, {"type": "image_url", "image_url": {"url": data_url(drawn_png(random.Random()))}})
+        content.insert(0, whole_image(drawn_png(random.Random())))
     body = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
         "max_tokens": ANSWER_TOKENS,
         "temperature": 0,
+        "user": PROBE_USER,
     }
     started = time.monotonic()
     try:
