@@ -1,0 +1,284 @@
+"""How images are sent: twenty questions on each of sixty images, in a real vLLM server's requests per second.
+
+    python -m benchmarks.grouping --url http://127.0.0.1:8000
+    python -m benchmarks.grouping --vllm V/bin/vllm --model FOLDER
+
+Whole runs of `captionqa qa` in processes of their own: the file's rows shuffled and sent as they stand; the questions
+of one image side by side; with references to images that were sent; and by path. Every run has pictures that the server
+has never met. The modes take turns, and each is compared with the shuffled run of its own round, so that the ratios
+hold on a noisy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGES, QUESTIONS, SIDE_PX, CONCURRENCY = 60, 20, 448, 16
+START_S = 180.0
+MODES = {
+    "shuffled": "shuffled, inline",
+    "grouped": "side by side, inline",
+    "references": "side by side, references",
+    "file": "side by side, by path",
+    "both": "side by side, by path and references",
+}
+CACHES = ("prefix_cache", "mm_cache")
+
+
+@dataclass(frozen=True)
+class Result:
+    per_s: float
+    sent_mb: float
+    """Request bodies."""
+    client_cpu_ms: float
+    """Of the client's process, per question."""
+    hits: dict[str, float]
+    """Share of what was looked up in each cache: tokens in the prefix cache, images in the multimodal one."""
+    server_cpu_ms: float | None
+    """Of all the server's processes, per question: what decides on a CPU, also when others use the machine."""
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    group: int | None = None
+    """Its process group, when it was started here."""
+
+    def cpu_s(self) -> float | None:
+        if self.group is None:
+            return None
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[2]) == self.group:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(server: Server, rounds: int, modes: list[str]) -> str:
+    """A markdown table: medians over the rounds; ratios are medians of the ratios within a round."""
+    results: dict[str, list[Result]] = {mode: [] for mode in modes}
+    for number in range(rounds):
+        for mode in modes if number % 2 == 0 else reversed(modes):
+            results[mode].append(_run(mode, server))
+            print(f"round {number + 1}, {MODES[mode]}: {results[mode][-1]}", file=sys.stderr, flush=True)
+    lines = [
+        f"{IMAGES} images of {SIDE_PX} px with {QUESTIONS} questions each, {CONCURRENCY} in flight, {rounds} rounds",
+        "",
+        "| order and form | questions/s | ratio | server CPU, ms | ratio | prefix cache hits | image cache hits | sent, MB "
+        "| client CPU, ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for mode in modes:
+        pairs = list(zip(results[mode], results[modes[0]], strict=True))
+        speedup = statistics.median(this.per_s / base.per_s for this, base in pairs)
+        server_cpu = "| – | – |"
+        if all(each.server_cpu_ms for each in results[mode]):
+            ratio = statistics.median((base.server_cpu_ms or 0) / (this.server_cpu_ms or 1) for this, base in pairs)
+            server_cpu = f"| {_median(results[mode], 'server_cpu_ms'):.1f} | {ratio:.2f} |"
+        prefix, images = (statistics.median(each.hits[cache] for each in results[mode]) for cache in CACHES)
+        lines.append(
+            f"| {MODES[mode]} | {_median(results[mode], 'per_s'):.0f} | {speedup:.2f} {server_cpu} {prefix:.0%} "
+            f"| {images:.0%} | {_median(results[mode], 'sent_mb'):.1f} | {_median(results[mode], 'client_cpu_ms'):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _median(results: list[Result], name: str) -> float:
+    return statistics.median(getattr(each, name) for each in results)
+
+
+def _run(mode: str, server: Server) -> Result:
+    url = server.url
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        draw(folder, random.Random())
+        before, cpu_before = _caches(url), server.cpu_s()
+        command = [sys.executable, "-m", "benchmarks.grouping", "--one", mode, "--folder", name, "--url", url]
+        ended = subprocess.run(command, check=True, capture_output=True, text=True)
+        after, cpu_after = _caches(url), server.cpu_s()
+    wall_s, cpu_s, sent = (float(word) for word in ended.stdout.split()[-3:])
+    asked = IMAGES * QUESTIONS
+    hits = {
+        cache: (after[cache][1] - before[cache][1]) / max(1.0, after[cache][0] - before[cache][0]) for cache in CACHES
+    }
+    server_cpu_ms = None if cpu_before is None or cpu_after is None else 1000 * (cpu_after - cpu_before) / asked
+    return Result(asked / wall_s, sent / 1e6, 1000 * cpu_s / asked, hits, server_cpu_ms)
+
+
+def draw(folder: Path, rng: random.Random) -> None:
+    """Photographs, as far as a size in bytes goes, and a shuffled question set on them."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    from captionqa.data.drawn import COLORS, SHAPES, draw_image
+
+    noise = np.random.default_rng(rng.getrandbits(64))
+    rows = []
+    for number in range(IMAGES):
+        picture = draw_image(rng.choice(SHAPES), rng.choice(list(COLORS)), 1, SIDE_PX, "light", rng)
+        pixels = np.asarray(picture).astype(int) + noise.integers(-6, 7, (SIDE_PX, SIDE_PX, 3))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number}.jpg", quality=90)
+        for place in range(QUESTIONS):
+            question = f"Question {place}: what colour is the shape?\nChoices:\n(A) red\n(B) blue\n(C) green\n(D) other"
+            rows.append({"qid": f"{number}-{place}", "question": question, "answer": "A", "image": f"{number}.jpg"})
+    rng.shuffle(rows)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "questions.parquet")
+
+
+def _caches(url: str) -> dict[str, tuple[float, float]]:
+    """Queries and hits so far."""
+    with urllib.request.urlopen(f"{url}/metrics") as reply:
+        text = reply.read().decode()
+
+    def total(name: str) -> float:
+        return sum(map(float, re.findall(rf"^vllm:{name}_total\S* (\S+)$", text, re.MULTILINE)))
+
+    return {cache: (total(f"{cache}_queries"), total(f"{cache}_hits")) for cache in CACHES}
+
+
+# --- one run, in its own process --------------------------------------------------------------------------------------
+
+
+def one(mode: str, folder: Path, url: str) -> None:
+    """Print wall and CPU seconds of the whole session and the bytes of its requests; imports are not counted."""
+    from captionqa.cli.progress import LogProgress
+    from captionqa.core.replies import Completion
+    from captionqa.core.requests import QUESTION_SAMPLING
+    from captionqa.core.vision import ImagePolicy
+    from captionqa.data.prompt_files import load_style, question_styles
+    from captionqa.run import session
+    from captionqa.run.connection import ChatConnection
+    from captionqa.run.discovery import FixedServers
+    from captionqa.run.question_task import QuestionTask
+    from captionqa.run.tasks import Asking
+
+    sent = 0
+    complete = ChatConnection.complete
+
+    async def counted(self: ChatConnection, body: bytes) -> Completion:
+        nonlocal sent
+        sent += len(body)
+        return await complete(self, body)
+
+    ChatConnection.complete = counted  # type: ignore[method-assign]
+    style = load_style("default", question_styles(Path("/")), "prompts/qa")
+    asking = Asking(style, None, QUESTION_SAMPLING, ImagePolicy())
+    task = QuestionTask(folder / "questions.parquet", folder, asking)
+    task.shares_images = mode != "shuffled"
+    if mode not in ("references", "both"):
+        session.PROBED_FROM_ITEMS = 1 << 30
+    transport = session.ImageTransport.FILE if mode in ("file", "both") else session.ImageTransport.INLINE
+    settings = session.Settings(
+        FixedServers((f"{url}/v1",)), folder / "output", max_concurrency=CONCURRENCY, image_transport=transport
+    )
+    started, cpu = time.perf_counter(), time.process_time()
+    report = session.run_session(task, settings, LogProgress())
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+    assert sum(report.counts.values()) == IMAGES * QUESTIONS, report.counts
+    assert report.counts.get("answered", 0) > 0.9 * IMAGES * QUESTIONS, report.counts
+    print(wall_s, cpu_s, sent)
+
+
+# --- a server of its own ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def vllm(command: Path, model: Path, port: int, log_path: Path) -> Iterator[Server]:
+    """A vLLM server for CPUs, in a session of its own."""
+    url = f"http://127.0.0.1:{port}"
+    options = {
+        "--served-model-name": "Qwen/Qwen3-VL-4B-Instruct",
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--max-model-len": "4096",
+        "--max-num-seqs": "16",
+        "--limit-mm-per-prompt": json.dumps({"image": 4, "video": 0}),
+        "--allowed-local-media-path": tempfile.gettempdir(),
+    }
+    arguments = [
+        str(command),
+        "serve",
+        str(model),
+        "--enforce-eager",
+        *(word for pair in options.items() for word in pair),
+    ]
+    environment = {
+        **os.environ,
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TORCH_COMPILE_DISABLE": "1",
+    }
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _until_healthy(url, process)
+            yield Server(url, process.pid)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(f"{url}/health").close()
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"{process.args!r}: no server came up. Try the command by hand.")
+        time.sleep(0.5)
+
+
+def _free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", help="a vLLM server that may read the temporary folder's files")
+    parser.add_argument("--vllm", type=Path, help="or the vllm command to start one with, on a CPU")
+    parser.add_argument("--model", type=Path, help="the model's folder, with --vllm")
+    parser.add_argument("--log", type=Path, default=Path(os.devnull), help="where that server's output goes")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--one", choices=MODES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        one(options.one, options.folder, options.url)
+    elif options.url:
+        print(measure(Server(options.url.rstrip("/")), options.rounds, options.modes))
+    elif options.vllm and options.model:
+        with vllm(options.vllm, options.model, _free_port(), options.log) as server:
+            print(measure(server, options.rounds, options.modes))
+    else:
+        parser.error("give --url, or --vllm and --model")
+
+
+if __name__ == "__main__":
+    main()
