@@ -83,8 +83,8 @@ def measure(server: Server, rounds: int, modes: list[str]) -> str:
     lines = [
         f"{IMAGES} images of {SIDE_PX} px with {QUESTIONS} questions each, {CONCURRENCY} in flight, {rounds} rounds",
         "",
-        "| order and form | questions/s | ratio | server CPU, ms | ratio | prefix cache hits | image cache hits | sent, MB "
-        "| client CPU, ms |",
+        "| order and form | questions/s | ratio | server CPU, ms | ratio | prefix cache hits | image cache hits "
+        "| sent, MB | client CPU, ms |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for mode in modes:
@@ -95,15 +95,16 @@ def measure(server: Server, rounds: int, modes: list[str]) -> str:
             ratio = statistics.median((base.server_cpu_ms or 0) / (this.server_cpu_ms or 1) for this, base in pairs)
             server_cpu = f"| {_median(results[mode], 'server_cpu_ms'):.1f} | {ratio:.2f} |"
         prefix, images = (statistics.median(each.hits[cache] for each in results[mode]) for cache in CACHES)
+        per_s, sent, cpu = (_median(results[mode], name) for name in ("per_s", "sent_mb", "client_cpu_ms"))
         lines.append(
-            f"| {MODES[mode]} | {_median(results[mode], 'per_s'):.0f} | {speedup:.2f} {server_cpu} {prefix:.0%} "
-            f"| {images:.0%} | {_median(results[mode], 'sent_mb'):.1f} | {_median(results[mode], 'client_cpu_ms'):.2f} |"
+            f"| {MODES[mode]} | {per_s:.0f} | {speedup:.2f} {server_cpu} {prefix:.0%} | {images:.0%} | {sent:.1f} "
+            f"| {cpu:.2f} |"
         )
     return "\n".join(lines)
 
 
 def _median(results: list[Result], name: str) -> float:
-    return statistics.median(getattr(each, name) for each in results)
+    return float(statistics.median(getattr(each, name) for each in results))
 
 
 def _run(mode: str, server: Server) -> Result:
