@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGES, QUESTIONS, SIDE_PX, CONCURRENCY = 60, 20, 448, 16
-START_S = 180.0
+START_S = 600.0
 MODES = {
     "shuffled": "shuffled, inline",
     "grouped": "side by side, inline",
