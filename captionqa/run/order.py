@@ -19,8 +19,11 @@ WINDOW_BYTES = 64 << 20
 READ_AHEAD_ITEMS = 1024
 """Read before the first item is handed on: 0.1 s."""
 WIDENED_BY = 8
-"""The window grows by so many items for each that turned up away from the others on its image. A set that is sorted by
-image streams through the first window; of a shuffled one more and more is read ahead, as far as memory allows."""
+"""The window is to grow by so many items for each that turned up away from the others on its image. A set that is
+sorted by image streams through the first window; of a shuffled one more and more is read ahead, as far as memory
+allows."""
+GROWS_BY = 4
+"""It grows by so many with each item that is handed on: reading 64 MiB of rows at once would take 5 s."""
 ITEM_BYTES = 2048
 """What an item takes beside its texts and image bytes."""
 
@@ -79,7 +82,7 @@ class _Window:
         self._groups: dict[Hashable, _Group] = {}
         self._held = 0
         self._bytes = 0
-        self._most = READ_AHEAD_ITEMS
+        self._most = self._wanted = READ_AHEAD_ITEMS
         self._last: _Group | None = None
         self._ended = False
 
@@ -126,7 +129,7 @@ class _Window:
             group.shared = True
             self.behind += group.begun
             if group is not self._last:
-                self._most += WIDENED_BY
+                self._wanted += WIDENED_BY
         self._last = group
         group.items.append(self._with_bytes_of(group, item))
         self._held += 1
@@ -150,6 +153,7 @@ class _Window:
 
     def _take(self, group: _Group) -> Item:
         item = group.items.popleft()
+        self._most = min(self._wanted, self._most + GROWS_BY)
         self._held -= 1
         self._bytes -= _text_bytes(item)
         return replace(item, shared=True) if group.shared else item

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from captionqa.core.items import ImageSource, Item
 from captionqa.errors import InputError
 from captionqa.run import order
-from captionqa.run.order import ITEM_BYTES, READ_AHEAD_ITEMS, side_by_side
+from captionqa.run.order import GROWS_BY, ITEM_BYTES, READ_AHEAD_ITEMS, side_by_side
 
 
 def item(number: int, *names: str, data: bytes | None = None) -> Item:
@@ -76,6 +76,20 @@ def test_of_a_shuffled_set_more_and_more_is_read_ahead() -> None:
 
 def _sorted(some: Sequence[Item]) -> list[int]:
     return [each.ordinal for each in sorted(some, key=lambda each: each.images[0].name)]
+
+
+def test_of_a_shuffled_set_too_only_the_first_window_is_read_before_the_first_item() -> None:
+    read: list[int] = []
+
+    def source() -> Iterator[Item]:
+        for each in items([f"{number % 600}.png" for number in range(20 * 600)]):
+            read.append(each.ordinal)
+            yield each
+
+    given_on = side_by_side(source())
+    for number in range(1, 1000):
+        next(given_on)
+        assert len(read) <= READ_AHEAD_ITEMS + number * (1 + GROWS_BY)
 
 
 def test_what_is_held_back_is_bounded_in_bytes() -> None:
