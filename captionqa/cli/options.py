@@ -178,7 +178,7 @@ _SHARED = (
         metavar="N|auto",
         default="auto",
         callback=read_concurrency,
-        help="Requests in flight.",
+        help="Requests in flight. A number is for all servers together; auto finds it for each, from its queue.",
     ),
     option(
         "--num-shards", type=click.IntRange(min=1), help="Split the items. Default: SLURM_ARRAY_TASK_COUNT, else 1."

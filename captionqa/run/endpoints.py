@@ -53,6 +53,32 @@ async def only_what_it_says(_: Connection, __: str, max_model_len: int | None) -
     return Abilities(max_model_len)
 
 
+class Meter:
+    """What went through an endpoint since it was last read. Seconds."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.latency_s = 0.0
+        """Sum over the answers."""
+        self._held_s = 0.0
+        self._since = self._read_at = time.monotonic()
+
+    def hold(self, outstanding: int) -> None:
+        """So many requests have been in flight since the last call."""
+        now = time.monotonic()
+        self._held_s += outstanding * (now - self._since)
+        self._since = now
+
+    def read(self, outstanding: int) -> tuple[float, float, int, float]:
+        """Seconds since the last reading, requests in flight on average, answers, and their mean latency."""
+        self.hold(outstanding)
+        elapsed_s = max(self._since - self._read_at, 1e-6)
+        latency_s = self.latency_s / self.answers if self.answers else 0.0
+        reading = elapsed_s, self._held_s / elapsed_s, self.answers, latency_s
+        self.answers, self.latency_s, self._held_s, self._read_at = 0, 0.0, 0.0, self._since
+        return reading
+
+
 class Endpoint:
     """One server as this client sees it."""
 
@@ -61,10 +87,11 @@ class Endpoint:
         self.leased = leased
         """Whether it was found by its lease. A refusal by such a server (its key is a new one since it restarted) says
         that it is another one by now, not that the user is wrong."""
-        self.most = limit
+        self.most = float(limit)
         self.limit = float(limit)
         """Requests it is given at a time: halved when it says that it is busy, grown again by its answers."""
         self.outstanding = 0
+        self.meter = Meter()
         self.up = False
         self.lost = False
         """Whether it was up once and went away."""
@@ -85,8 +112,11 @@ class Endpoint:
         task = asyncio.current_task()
         assert task is not None
         self._asking.add(task)
+        started = time.monotonic()
         try:
             completion = await self.connection.complete(body)
+            self.meter.answers += 1
+            self.meter.latency_s += time.monotonic() - started
             return without_open_thinking(completion) if self.abilities.opens_thinking else completion
         except asyncio.CancelledError:
             if task not in self._abandoned or task.uncancel():
@@ -135,8 +165,6 @@ class EndpointPool:
     ) -> None:
         self.endpoints = [Endpoint(connection, limit) for connection in connections]
         self.model = ""
-        self.on_added: Callable[[], object] = lambda: None
-        """Called when a server joins later."""
         self._limit = limit
         self._wanted_model: str | None = None
         self.server_wait_s = server_wait_s
@@ -199,7 +227,6 @@ class EndpointPool:
         self._wanted_model = self._wanted_model or model
         self.endpoints.append(endpoint)
         self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint))
-        self.on_added()
         return endpoint
 
     def retire(self, endpoint: Endpoint, why: str, *, abandon: bool) -> None:
@@ -244,6 +271,7 @@ class EndpointPool:
             free = [endpoint] if endpoint else [endpoint for endpoint in self.endpoints if endpoint.free]
             if free:
                 endpoint = min(free, key=lambda e: (e.suspect, e.load))
+                endpoint.meter.hold(endpoint.outstanding)
                 endpoint.outstanding += 1
                 return endpoint
             await self._changed()
@@ -260,6 +288,7 @@ class EndpointPool:
 
     def give_back(self, endpoint: Endpoint, error: NoAnswer | None) -> None:
         """A borrowed endpoint has answered, or not (``error``)."""
+        endpoint.meter.hold(endpoint.outstanding)
         endpoint.outstanding -= 1
         if error is not None and error.verdict is Verdict.BUSY:
             self._slow_down(endpoint, error)
@@ -270,6 +299,11 @@ class EndpointPool:
         self._busy_since = None
         if endpoint.limit < endpoint.most:
             endpoint.limit = min(endpoint.most, endpoint.limit + 1 / endpoint.limit)
+
+    def allow(self, endpoint: Endpoint, limit: float) -> None:
+        """Give a server this many requests at a time from now on. Those above it may finish."""
+        endpoint.most = endpoint.limit = limit
+        self._notify()
 
     async def is_alive(self, endpoint: Endpoint) -> bool:
         """Whether a server that just failed a request answers others. Asked once however many want to know."""
@@ -346,7 +380,7 @@ class EndpointPool:
             await asyncio.sleep(pause_s)
             pause_s = min(RECHECK_MOST_S, pause_s * 1.5)
         endpoint.up = True
-        endpoint.limit = float(endpoint.most)
+        endpoint.limit = endpoint.most
         self._last_answer = time.monotonic()
         self.say(f"{endpoint.url} is there and serves {self.model}")
         self._notify()

@@ -46,10 +46,11 @@ class Runner:
         self._takes_empty = takes_empty
         self._context = context
         self._on_outcome = on_outcome
-        self._active = 0
         self._stopping = False
         self._finished = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._exhausted = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        """The senders that go on."""
         self._group: asyncio.TaskGroup | None = None
         self.counts: Counter[OutcomeKind] = Counter()
         self.refreshed = 0
@@ -59,16 +60,17 @@ class Runner:
         """Raises: the first error that ends the run (ServerError, JournalError, InputError)."""
         try:
             async with asyncio.TaskGroup() as self._group:
-                self._start_senders(self._senders)
+                self._start_missing()
                 self._group.create_task(self._keep_alive())
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
 
-    def widen(self, senders: int) -> None:
-        """Have at least so many requests in flight from now on: a server has joined."""
-        if self._group is not None and not self._finished.is_set() and not self._stopping:
-            self._start_senders(senders - self._senders)
-            self._senders = max(senders, self._senders)
+    def resize(self, senders: int) -> None:
+        """Have so many requests in flight from now on, at least one. Senders that are too many end after what they have
+        in hand."""
+        self._senders = max(1, senders)
+        if self._group is not None and not (self._finished.is_set() or self._stopping or self._exhausted):
+            self._start_missing()
 
     def stop(self, drain_s: float) -> None:
         """Stop admission; what is in flight has ``drain_s`` seconds to finish. Answers that came are kept."""
@@ -80,16 +82,19 @@ class Runner:
         for task in self._tasks:
             task.cancel()
 
-    def _start_senders(self, count: int) -> None:
+    def _start_missing(self) -> None:
         assert self._group is not None
-        for _ in range(count):
+        for _ in range(self._senders - len(self._tasks)):
             task = self._group.create_task(self._send())
             task.add_done_callback(self._ended)  # a task that is cancelled before it began runs no `finally`
-            self._tasks.append(task)
-            self._active += 1
+            self._tasks.add(task)
 
     async def _send(self) -> None:
-        while (prepared := await self._feed.next()) is not None:
+        while len(self._tasks) <= self._senders:
+            prepared = await self._feed.next()
+            if prepared is None:
+                self._exhausted = True
+                return
             outcome = prepared.outcome
             if prepared.item.recorded is not None:
                 self._refresh(prepared, prepared.item.recorded)
@@ -100,6 +105,9 @@ class Runner:
                 self._save(prepared, outcome)
                 await asyncio.sleep(0)  # nothing was awaited: let the others and the signals have their turn
             self._feed.release(prepared)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.discard(task)  # at once: others that look in this same moment must not end for the same reason
 
     async def _ask(self, prepared: Prepared) -> Outcome:
         outcome = await self._client.ask(prepared.body)
@@ -109,10 +117,10 @@ class Runner:
         return outcome if self._takes_empty else without_empty(outcome)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._active -= 1
+        self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._stopping = True  # the run ends with this error: nothing new is begun
-        if self._active == 0:
+        if not self._tasks:
             self._finished.set()
 
     def _save(self, prepared: Prepared, outcome: Outcome) -> None:

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, auto
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from captionqa.core.items import Item
 from captionqa.core.keys import facts_key, shard_of
 from captionqa.core.outcomes import Outcome, OutcomeKind
+from captionqa.core.pacing import START
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.errors import CaptionQAError, ExitCode, ServerError, UsageError
@@ -38,6 +39,7 @@ from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
 from captionqa.run.journal import Entry, JournalIndex
 from captionqa.run.order import side_by_side
+from captionqa.run.pacing import Pacer, asking
 from captionqa.run.preflight.short import refuse_wrong_folder, takes_images, warn_of_little_room
 from captionqa.run.runner import Runner
 from captionqa.run.signals import TIME_LIMIT, LoopSignals, RemoteStop
@@ -58,9 +60,8 @@ MOST_THREADS = 8
 """That prepare images. More do not help: decoding runs outside the interpreter's lock, the rest does not."""
 PROBED_FROM_ITEMS = 200
 """Fewer are not worth the three small requests that it takes to find out how a server may be sent images."""
-CONCURRENCY_AUTO = 64
-"""Requests in flight per server for ``--max-concurrency auto``: enough to keep a vLLM batch full with short answers,
-few enough not to queue minutes of work in one server."""
+PATIENCE = 0.5
+"""Share of a request's time-out that answers may take on average before ``--max-concurrency auto`` asks for less."""
 
 
 class ImageTransport(StrEnum):
@@ -241,7 +242,7 @@ class _Session:
     async def run(self) -> Report:
         settings = self.settings
         http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
-        per_server = settings.max_concurrency or CONCURRENCY_AUTO
+        per_server = settings.max_concurrency or int(START)
         pool = EndpointPool(
             (),
             limit=per_server,
@@ -267,7 +268,7 @@ class _Session:
             with store:
                 store.append_session(_session_facts(self.task, settings, self.all_items, pool))
                 try:
-                    counts = await self._send(pool, store, signals)
+                    counts = await self._send(pool, http, store, signals)
                 except ServerError:
                     self._export(identity, store)
                     raise
@@ -339,7 +340,9 @@ class _Session:
             )
         return store
 
-    async def _send(self, pool: EndpointPool, store: RunStore, signals: LoopSignals) -> Counter[OutcomeKind]:
+    async def _send(
+        self, pool: EndpointPool, http: Http, store: RunStore, signals: LoopSignals
+    ) -> Counter[OutcomeKind]:
         """Ask what has no answer yet. Returns the outcomes by kind."""
         drain_s = self.settings.drain_s
 
@@ -357,18 +360,31 @@ class _Session:
                     feed,
                     Client(pool),
                     store,
-                    senders=self.settings.max_concurrency or CONCURRENCY_AUTO * len(pool.endpoints),
+                    senders=self.settings.max_concurrency or int(START),
                     takes_empty=self.task.takes_empty,
                     context=Context(pool, self.task.asking, self._request_format(pool.model)),
                     on_outcome=self._on_outcome,
                 )
-                if self.settings.max_concurrency is None:
-                    pool.on_added = lambda: runner.widen(CONCURRENCY_AUTO * len(pool.endpoints))
                 with signals.calling(stop, runner.stop_now):
-                    await runner.run()
+                    async with self._paced(pool, http, runner):
+                        await runner.run()
         finally:
             self.progress.finish(self.walk.passed)
         return runner.counts
+
+    @contextlib.asynccontextmanager
+    async def _paced(self, pool: EndpointPool, http: Http, runner: Runner) -> AsyncIterator[None]:
+        """Find the number of requests in flight while the block runs, unless it was given."""
+        if self.settings.max_concurrency is not None:
+            yield
+            return
+        patience_s = PATIENCE * self.settings.request_timeout_s
+        pacer = Pacer(pool, asking(http.session), patience_s=patience_s, resize=runner.resize)
+        async with pacer.at_work():
+            yield
+        if pacer.found:
+            found = ", ".join(f"{limit} at {url}" for url, limit in pacer.found.items())
+            self.progress.say(f"requests in flight found by --max-concurrency auto: {found}")
 
     def _on_outcome(self, outcome: Outcome) -> None:
         self.progress.outcome(outcome, self.walk.passed)
@@ -409,7 +425,7 @@ class _Session:
         threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
         items = self.walk.pending(self.task.items(), store.index, self.mine, self.settings)
         if self.task.shares_images:
-            at_once = self.settings.max_concurrency or CONCURRENCY_AUTO
+            at_once = self.settings.max_concurrency or int(START)
             items = side_by_side(items, ahead=lambda: max(at_once, pool.in_flight))
         return Feed(
             items,

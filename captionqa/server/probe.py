@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -54,6 +55,9 @@ class Counts:
     """Requests that the engine has finished since it started."""
     progress: float
     """Grows whenever an engine does anything: finished requests and tokens."""
+    kv_use: float | None = None
+    """Of the fullest engine's KV cache, 0 to 1."""
+    engines: int = 1
 
     @property
     def open(self) -> int:
@@ -63,14 +67,19 @@ class Counts:
 def parse_counts(text: str) -> Counts | None:
     """Read Prometheus text. None when vLLM's gauges are not in it."""
     sums: dict[str, float] = {}
+    most: dict[str, float] = {}
+    series: Counter[str] = Counter()
     for match in re.finditer(r"^vllm:(\w+?)(?:_total)?(\{.*\})? +(\S+)", text, re.MULTILINE):
         name, labels, number = match.groups()
         if name == "request_success" and any(f'finished_reason="{reason}"' in (labels or "") for reason in _UNHEARD):
             continue
         try:
-            sums[name] = sums.get(name, 0.0) + float(number)
+            value = float(number)
         except ValueError:
             return None
+        sums[name] = sums.get(name, 0.0) + value
+        most[name] = max(most.get(name, 0.0), value)
+        series[name] += 1
     if "num_requests_running" not in sums or "num_requests_waiting" not in sums:
         return None
     finished = sums.get("request_success", 0.0)
@@ -79,6 +88,8 @@ def parse_counts(text: str) -> Counts | None:
         waiting=round(sums["num_requests_waiting"]),
         finished=round(finished),
         progress=finished + sums.get("generation_tokens", 0.0) + sums.get("prompt_tokens", 0.0),
+        kv_use=most.get("kv_cache_usage_perc", most.get("gpu_cache_usage_perc")),
+        engines=series["num_requests_running"],
     )
 
 

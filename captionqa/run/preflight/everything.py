@@ -15,12 +15,14 @@ from captionqa.run.preflight.burst import Burst, measure
 from captionqa.run.preflight.data import Data, look_at_data
 from captionqa.run.preflight.servers import look_at_server, no_server
 from captionqa.run.preflight.storage import look_at_storage
-from captionqa.run.session import CONCURRENCY_AUTO, Settings
+from captionqa.run.session import Settings
 from captionqa.run.tasks import Task
 
 SAMPLE_ITEMS = 200
 OTHERS_WITHIN_S = 5.0
 """How long the other servers may take to come once the first one is there."""
+BURST_REQUESTS = 64
+"""In flight at each server during the burst, for ``--max-concurrency auto``: it is too short to find the best."""
 CHARACTERS_PER_TOKEN = 4
 """Of English text, roughly; for words about lengths, never to refuse anything."""
 
@@ -93,7 +95,7 @@ async def _look_at_servers(
     async with following(
         settings.servers,
         settings.model,
-        limit=settings.max_concurrency or CONCURRENCY_AUTO,
+        limit=settings.max_concurrency or BURST_REQUESTS,
         server_wait_s=settings.server_wait_s,
         request_timeout_s=settings.request_timeout_s,
         say=hear,
@@ -138,7 +140,7 @@ async def _speed(
     if not data.sample:
         return skipped("speed", "no item can be asked")
     up = [endpoint for endpoint in pool.endpoints if endpoint.up]
-    senders = settings.max_concurrency or CONCURRENCY_AUTO * len(up)
+    senders = settings.max_concurrency or BURST_REQUESTS * len(up)
     try:
         burst = await measure(pool, task, data.sample, senders=senders, seconds=wishes.burst_s)
     except ServerError as error:
