@@ -1,15 +1,16 @@
-"""`python -m benchmarks [throughput|memory|resume …]`: run the benchmarks and print their tables as markdown."""
+"""`python -m benchmarks [throughput|memory|resume|concurrency …]`: run the benchmarks, print their tables as markdown."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import memory, resume, throughput
+from benchmarks import concurrency, memory, resume, throughput
 
 BENCHMARKS = {
     "throughput": lambda: throughput.measure(images=1500, rounds=5),
     "memory": memory.measure,
     "resume": resume.measure,
+    "concurrency": concurrency.measure,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:

@@ -54,6 +54,7 @@ Examples:
 @click.option("--fail-health", is_flag=True, help="/health says 503.")
 @click.option("--seed", default=0, show_default=True, help="For faults and for picks at chance.")
 @click.option("--no-vision", is_flag=True, help="Answer a fixed text without looking, for benchmarks of clients.")
+@click.option("--no-metrics", is_flag=True, help="/metrics is not there (404).")
 @click.option("--grace", default=10.0, show_default=True, type=SECONDS, help="Seconds to finish after SIGTERM.")
 def standin(
     host: str,
@@ -69,6 +70,7 @@ def standin(
     down: float,
     seed: int,
     no_vision: bool,
+    no_metrics: bool,
     grace: float,
     **faults: float | bool | None,
 ) -> None:
@@ -96,6 +98,7 @@ def standin(
         seed=seed,
         faults=Faults.parse(wanted),
         no_vision=no_vision,
+        no_metrics=no_metrics,
         grace_s=grace,
     )
     serve(config, host, port, ready=ready)

@@ -182,7 +182,8 @@ def build_app(config: StandInConfig, *, ledger: Ledger | None = None) -> web.App
     for path in ("/health", "/ping"):
         get(path, standin.health, allow_head=False)
     get("/version", standin.version, allow_head=False)
-    get("/metrics", standin.metrics, allow_head=False)
+    if not config.no_metrics:
+        get("/metrics", standin.metrics, allow_head=False)
     get("/v1/models", standin.models, allow_head=False)
     get("/standin/stats", standin.stats, allow_head=False)
     post("/tokenize", standin.tokenize)

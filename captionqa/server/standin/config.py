@@ -31,5 +31,7 @@ class StandInConfig:
     faults: Faults = field(default_factory=Faults)
     no_vision: bool = False
     """Answer a fixed text without looking at the pixels, for benchmarks of clients."""
+    no_metrics: bool = False
+    """No /metrics, as behind many proxies and in other servers."""
     grace_s: float = 10.0
     """Seconds that requests in flight get to finish after SIGTERM."""
