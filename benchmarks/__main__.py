@@ -1,4 +1,4 @@
-"""`python -m benchmarks [throughput|memory|resume|concurrency …]`: run the benchmarks, print their tables as markdown."""
+"""`python -m benchmarks [throughput|memory|resume|concurrency …]`: run some or all, print their tables as markdown."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ MOST_PER_ENGINE = 1024.0
 """The most that vLLM runs in one engine by default on large cards."""
 MOST_BLIND = 512.0
 """For a server that does not tell its queue, so that several clients cannot drive each other up without end."""
-QUEUE_SHARE = 1 / 8
+QUEUE_SHARE = 1 / 6
 """Requests waiting per request running, for one client: enough that the batch is refilled while a gone answer's
 successor is on its way."""
-QUEUE_LEAST = 2.0
+QUEUE_LEAST = 3.0
 GAIN_PER_S = 0.4
 """How much of a too long or too short queue is corrected in a second."""
 MOST_CHANGE = 0.25
