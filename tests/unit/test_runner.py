@@ -47,6 +47,11 @@ class FakeClient(Client):
             self.together -= 1
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.001)
+
+
 def items(count: int) -> Iterator[Item]:
     return (Item(f"item {n}", n, "00000000000000aa", (f"question {n}",), {"gold": "A"}) for n in range(count))
 
@@ -193,3 +198,57 @@ def test_a_claim_that_was_taken_over_ends_the_run(store: RunStore, monkeypatch: 
 
     with pytest.raises(JournalBusy, match="taken over"):
         run(store, items(10), client, lose)
+
+
+@pytest.mark.parametrize(("senders", "wanted"), [(8, 3), (8, 1), (8, 0), (2, 12), (3, 3)])
+def test_the_senders_become_as_many_as_are_wanted_and_no_item_is_lost(
+    store: RunStore, senders: int, wanted: int
+) -> None:
+    client = FakeClient()
+
+    async def resize(runner: Runner) -> None:
+        client.hold = asyncio.Event()
+        await until(lambda: client.together == senders)
+        hold = client.hold
+        client.hold = asyncio.Event()
+        runner.resize(wanted)
+        hold.set()  # all of them look at the new number in the same moment
+        await until(lambda: client.together == max(1, wanted))
+        await asyncio.sleep(0.01)
+        assert client.together == max(1, wanted)
+        client.most_together = 0
+        client.hold.set()
+        client.hold = None
+
+    run(store, items(300), client, resize, senders=senders)
+    assert len(saved(store)) == client.asked == 300
+    assert client.most_together <= max(1, wanted)
+
+
+def test_resizing_all_the_time_loses_nothing_and_asks_nothing_twice(store: RunStore) -> None:
+    client = FakeClient()
+
+    async def resize(runner: Runner) -> None:
+        for wanted in (1, 30, 2, 17, 1, 1, 40, 5) * 8:
+            runner.resize(wanted)
+            await asyncio.sleep(0)
+
+    run(store, items(2000), client, resize)
+    assert len(saved(store)) == client.asked == 2000
+
+
+def test_resizing_before_the_start_at_the_end_and_after_a_stop_begins_nothing_new(store: RunStore) -> None:
+    client = FakeClient()
+
+    async def stop(runner: Runner) -> None:
+        client.hold = asyncio.Event()
+        await until(lambda: client.together == 8)
+        runner.stop(60)
+        runner.resize(20)
+        await asyncio.sleep(0.01)
+        assert client.together == 8
+        client.hold.set()
+
+    runner = run(store, items(1000), client, stop)
+    runner.resize(50)
+    assert client.asked == 8

@@ -215,6 +215,8 @@ METRICS = """# HELP vllm:num_requests_running Number of requests.
 vllm:num_requests_running{engine="0",model_name="m"} 2.0
 vllm:num_requests_running{engine="1",model_name="m"} 1.0
 vllm:num_requests_waiting{engine="0",model_name="m"} 4.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.5
 vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 10.0
 vllm:request_success_total{engine="0",finished_reason="length",model_name="m"} 5.0
 vllm:request_success_total{engine="0",finished_reason="abort",model_name="m"} 100.0
@@ -225,7 +227,8 @@ vllm:prompt_tokens_total{engine="0",model_name="m"} 1000.0
 
 
 def test_counts_are_summed_over_engines_and_what_was_aborted_does_not_count() -> None:
-    assert parse_counts(METRICS) == Counts(running=3, waiting=4, finished=15, progress=1165.0)
+    counts = Counts(running=3, waiting=4, finished=15, progress=1165.0, kv_use=0.5, engines=2)
+    assert parse_counts(METRICS) == counts, "and of their KV caches the fullest counts"
     assert parse_counts("vllm:num_requests_running 1\nvllm:num_requests_waiting 0\n") == Counts(1, 0, 0, 0.0)
 
 
