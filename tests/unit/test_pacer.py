@@ -47,7 +47,7 @@ class Metrics:
         assert self.pool is not None
         if self.silent:
             return None
-        lent = next(endpoint.outstanding for endpoint in self.pool.endpoints if endpoint.url == url)
+        lent = sum(endpoint.outstanding for endpoint in self.pool.endpoints if endpoint.url == url)
         return Counts(min(lent, self.slots), max(0, lent - self.slots), self.asked * 100, 0.0, 0.1)
 
 
