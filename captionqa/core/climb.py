@@ -17,9 +17,9 @@ FIRST_STEP = 2.0
 STEP = 2**0.5
 """Factor of every later step. Smaller ones drown in noise: where 3 % are still to be had from ever more requests, this
 one shows 1 % of them."""
-PAYS = 0.02
+PAYS = 0.015
 """Gain in rate for which a step up stays."""
-COSTS = 0.01
+COSTS = 0.005
 """Loss in rate up to which a step down stays. Less than `PAYS`, so that a flat stretch is left downwards only."""
 CLEAR_GAIN = 0.10
 CLEAR_LOSS = 0.05
@@ -109,10 +109,10 @@ class Climb:
         if not clear and not self._sure:
             return self
         if self.move is Move.UP:
-            return self._try_up(replace(self, patience=RESTS_FIRST), here, most) if gain >= PAYS else self._reject()
+            return self._try_up(replace(self, patience=RESTS_FIRST), here, most) if gain >= PAYS else self._reject(gain)
         if gain >= -COSTS:
             return self._try_down(replace(self, patience=RESTS_FIRST), here)
-        return self._reject()
+        return self._reject(gain)
 
     def _stay(self, here: Level, most: float) -> Climb:
         if self.base is not None and self.rests > 0:
@@ -139,10 +139,13 @@ class Climb:
             self, limit=limit, base=base, move=move, settle=self.limit, answers=0.0, done=0.0, seconds=0.0, rests=0
         )
 
-    def _reject(self) -> Climb:
+    def _reject(self, gain: float) -> Climb:
         assert self.base is not None
-        patience = self.patience if self.first else min(RESTS_MOST, self.patience * 2)
-        return replace(self, first=False, patience=patience)._rest(self.base)
+        if not self.first or gain <= -CLEAR_LOSS:
+            return replace(self, first=False, patience=min(RESTS_MOST, self.patience * 2))._rest(self.base)
+        # The best lies between the last step that paid and this one: one request too few costs more than ten too many.
+        between = max(self.base.limit, self.limit / STEP)
+        return replace(self, first=False)._rest(Level(between, self.base.rate))
 
     def _rest(self, base: Level) -> Climb:
         return replace(self._move(Move.STAY, base.limit, base), rests=self.patience)
