@@ -91,10 +91,10 @@ def measure(rounds: int = 3, profiles: Sequence[Profile] = PROFILES) -> str:
     return "\n".join(lines)
 
 
-def measure_url(url: str, items: int, rounds: int, tried: int) -> str:
+def measure_url(url: str, items: int, rounds: int, tried: int, fixed: Sequence[int]) -> str:
     """The same for a server that is there, with drawn images of 224 pixels, new ones for every run."""
     with tempfile.TemporaryDirectory() as name:
-        tries = {limit: min(items, max(tried, 2 * limit)) for limit in FIXED}
+        tries = {limit: min(items, max(tried, 2 * limit)) for limit in fixed}
         measured = compare(Path(name), (url,), tries, items, rounds, fresh=224)
     return "\n".join((*_HEAD, _row(url, measured)))
 
@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--items", type=int, default=3000, help="per run against URL")
     parser.add_argument("--tried", type=int, default=400, help="items for the first try of each setting against URL")
+    parser.add_argument("--fixed", type=int, nargs="+", default=FIXED, help="the settings to try against URL")
     parser.add_argument("--profile", action="append", help="only the stand-ins whose names begin like this")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -224,7 +225,7 @@ def main() -> None:
     if given.one:
         one_run(given.one, given.folder, given.items, given.output, given.urls)
     elif given.urls:
-        print(measure_url(given.urls[0], given.items, given.rounds, given.tried))
+        print(measure_url(given.urls[0], given.items, given.rounds, given.tried, given.fixed))
     else:
         wanted = tuple(given.profile or ("",))
         print(measure(given.rounds, [profile for profile in PROFILES if profile.name.startswith(wanted)]))
