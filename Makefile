@@ -4,19 +4,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slurm check format lint types layers shell bench clean
+# Real vLLM, apart from the project's own environment. ENGINE=gpu takes the vllm of this machine instead.
+ENGINE ?= cpu
+VLLM_VENV := .venv-vllm
+VLLM_READY := $(VLLM_VENV)/.ready
+VLLM_COMMAND ?= $(if $(filter gpu,$(ENGINE)),vllm,$(CURDIR)/$(VLLM_VENV)/bin/vllm)
+VLLM_INSTALL := tests/vllm/install
+
+.PHONY: demo test test-slurm test-vllm check format lint types layers shell bench clean
 
 demo: $(READY)
 	$(BIN)/captionqa demo
 
 # pytest ends with 5 when PYTEST_ARGS choose no test of a part.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 tests/unit tests/standin $(PYTEST_ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -n 2 tests/unit tests/standin tests/contract $(PYTEST_ARGS) || test $$? = 5
 	$(MAKE) test-slurm
 
 # On a SLURM cluster of virtual nodes on this machine; they mostly wait, so more of them than cores run side by side.
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -n 4 tests/slurm $(PYTEST_ARGS) || test $$? = 5
+
+# The contract tests on the stand-in and on real vLLM, then whole runs against vLLM: one after the other, two cores are full.
+test-vllm: $(READY) $(if $(filter gpu,$(ENGINE)),,$(VLLM_READY))
+	$(BIN)/python -m pytest -n 0 --vllm=$(ENGINE) --vllm-command="$(VLLM_COMMAND)" tests/contract tests/vllm $(PYTEST_ARGS)
 
 check: format lint types layers shell test  ## what CI runs
 
@@ -44,5 +55,13 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(READY)
 
+$(VLLM_READY): $(wildcard $(VLLM_INSTALL)/*)
+	rm -rf $(VLLM_VENV)
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(VLLM_PIP_ARGS) \
+	    --requirement $(VLLM_INSTALL)/requirements-cpu.txt
+	$(VLLM_VENV)/bin/python $(VLLM_INSTALL)/repair_venv.py
+	touch $(VLLM_READY)
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VLLM_VENV) build dist
