@@ -164,12 +164,11 @@ def _caches(url: str) -> dict[str, tuple[float, float]]:
 
 def one(mode: str, folder: Path, url: str) -> None:
     """Print wall and CPU seconds of the whole session and the bytes of its requests; imports are not counted."""
-    from captionqa.report.progress import LogProgress
-
     from captionqa.core.replies import Completion
     from captionqa.core.requests import QUESTION_SAMPLING
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import load_style, question_styles
+    from captionqa.report.progress import LogProgress
     from captionqa.run import session
     from captionqa.run.connection import ChatConnection
     from captionqa.run.discovery import FixedServers

@@ -37,6 +37,15 @@ Examples:
 @click.option("--max-num-seqs", default=64, show_default=True, type=click.IntRange(1), help="Requests run at once.")
 @click.option("--max-num-queued-reqs", type=click.IntRange(0), help="503 when more than this wait.  [default: never]")
 @click.option("--max-images", type=click.IntRange(0), help="400 when a request has more images.  [default: never]")
+@click.option(
+    "--allowed-local-media-path",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder whose files requests may name as file://…",
+)
+@click.option("--enable-request-id-headers", is_flag=True, help="Answer with an X-Request-Id header.")
+@click.option(
+    "--mm-cache-items", default=8192, show_default=True, type=click.IntRange(0), help="Images remembered by their uuid."
+)
 @click.option("--latency", default=0.0, type=SECONDS, help="Seconds every request takes.")
 @click.option("--per-token", default=0.0, type=SECONDS, help="Seconds per token on top of that.")
 @click.option("--error-rate", default=0.0, type=SHARE, help="Share of requests answered with 500.")
@@ -65,6 +74,9 @@ def standin(
     max_num_seqs: int,
     max_num_queued_reqs: int | None,
     max_images: int | None,
+    allowed_local_media_path: Path | None,
+    enable_request_id_headers: bool,
+    mm_cache_items: int,
     latency: float,
     per_token: float,
     down: float,
@@ -95,6 +107,9 @@ def standin(
         max_num_seqs=max_num_seqs,
         max_num_queued_reqs=max_num_queued_reqs,
         max_images=max_images,
+        allowed_local_media_path=allowed_local_media_path,
+        enable_request_id_headers=enable_request_id_headers,
+        mm_cache_items=mm_cache_items,
         seed=seed,
         faults=Faults.parse(wanted),
         no_vision=no_vision,

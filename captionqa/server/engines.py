@@ -211,6 +211,7 @@ def _standin(settings: EngineSettings, host: str, port: int) -> EngineCommand:
         "--max-model-len": settings.max_model_len,
         "--max-num-seqs": settings.max_num_seqs,
         "--max-images": settings.limit_mm_per_prompt.get("image"),
+        "--allowed-local-media-path": settings.allowed_local_media_path,
     }
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     absent = (
@@ -219,7 +220,6 @@ def _standin(settings: EngineSettings, host: str, port: int) -> EngineCommand:
         "quantization",
         "gpu_memory_utilization",
         "chat_template",
-        "allowed_local_media_path",
         "container",
     )
     unused = tuple("--" + name.replace("_", "-") for name in absent if getattr(settings, name) is not None)

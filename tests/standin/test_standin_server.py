@@ -39,7 +39,8 @@ QUESTION = "What color is the shape?\nA. red\nB. blue\nC. green\nD. yellow\nAnsw
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandInServer]:
-    with StandInServer(StandInConfig(api_key="sekret", max_model_len=4096, max_images=4)) as running:
+    config = StandInConfig(api_key="sekret", max_model_len=4096, max_images=4, enable_request_id_headers=True)
+    with StandInServer(config) as running:
         yield running
 
 
@@ -233,7 +234,7 @@ def test_tokenize_counts_without_a_key(server: StandInServer) -> None:
     answer = call(server, "POST", "/tokenize", {"prompt": "A red circle."}, headers={"Authorization": ""}).json
     assert (answer["count"], answer["max_model_len"], answer["token_strs"]) == (4, 4096, None)
     assert len(answer["tokens"]) == 4
-    assert call(server, "POST", "/tokenize", {"messages": [{"role": "user", "content": "A b"}]}).json["count"] == 2
+    assert call(server, "POST", "/tokenize", {"messages": [{"role": "user", "content": "A b"}]}).json["count"] == 6
 
 
 def metrics_of(server: StandInServer) -> dict[str, float]:

@@ -3,7 +3,9 @@
 For the demo, tests and benchmarks of the client on machines without a GPU. What flows through it:
 
     request    body → ChatRequest, refusing what vLLM refuses
+    limits     sampling parameters out of range
     vision     picture → what can be seen of it
+    media      pictures that were sent before, by content or by uuid
     answers    question + what was seen → text
     wire       text → vLLM's bytes
     engine     places, caches, counts           faults    what goes wrong with which request

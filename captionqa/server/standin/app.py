@@ -1,7 +1,7 @@
 """The stand-in as an HTTP application: vLLM's chat-completions surface, plus ``/standin/*`` for tests.
 
 In: HTTP requests. Out: answers in vLLM 0.32's shapes, or the fault that was asked for. It is not a model and says so in
-its model id, ``owned_by`` and ``system_fingerprint``. Never fetches a URL, opens a file or logs a request.
+its model id, ``owned_by`` and ``system_fingerprint``. Never fetches a URL or logs a request.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+import uuid
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -227,9 +228,8 @@ def _authorized(request: web.Request, api_key: str | None) -> bool:
 
 
 async def _echo_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    request_id = request.headers.get("X-Request-Id")
-    if request_id is not None:
-        response.headers["X-Request-Id"] = request_id
+    if request.app[STANDIN].config.enable_request_id_headers:
+        response.headers["X-Request-Id"] = request.headers.get("X-Request-Id") or uuid.uuid4().hex
 
 
 async def _release_hanging(app: web.Application) -> None:
@@ -237,7 +237,7 @@ async def _release_hanging(app: web.Application) -> None:
 
 
 async def _close_engine(app: web.Application) -> None:
-    app[STANDIN].engine.sight.close()
+    app[STANDIN].engine.media.close()
 
 
 def _json(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from captionqa.server.standin.faults import Faults
 
@@ -24,6 +25,12 @@ class StandInConfig:
     """More than this many waiting: 503. None: no limit."""
     max_images: int | None = None
     """Images per request, as vLLM's ``--limit-mm-per-prompt``. None: no limit."""
+    allowed_local_media_path: Path | None = None
+    """The folder below which ``file://`` URLs may be read. None: nowhere."""
+    enable_request_id_headers: bool = False
+    """Answer with an ``X-Request-Id`` header, the request's or a fresh one."""
+    mm_cache_items: int = 8192
+    """Pictures that are remembered, least recently used out first; a ``uuid`` that has gone must be sent again."""
     kv_cache_tokens: int = 262_144
     """What ``vllm:kv_cache_usage_perc`` is a share of."""
     seed: int = 0

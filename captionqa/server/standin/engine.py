@@ -1,7 +1,6 @@
-"""The stand-in's inside: places for running requests, what was seen of pictures, what is counted.
+"""The stand-in's inside: places for running requests, the prefix cache, what is counted.
 
-In: parsed requests. Out: completions and numbers. One event loop; only the look at a picture leaves it, for a thread.
-Never touches HTTP.
+In: parsed requests. Out: completions and numbers. One event loop. Never touches HTTP.
 """
 
 from __future__ import annotations
@@ -11,20 +10,20 @@ import hashlib
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from captionqa.server.standin import answers
 from captionqa.server.standin.config import StandInConfig
-from captionqa.server.standin.request import ChatRequest, Picture
-from captionqa.server.standin.vision import Seen, look
+from captionqa.server.standin.media import MediaCache
+from captionqa.server.standin.request import ChatRequest
+from captionqa.server.standin.vision import Seen
 from captionqa.server.standin.wire import BUSY, Completion, Metric, Refusal, Refused, bad_value, split_tokens
 
-UNSEEN = Seen(None, None, None, None, tokens=258)
-"""A picture that was not looked at costs what one of 512 by 512 pixels does."""
 MESSAGE_TOKENS = 4
 CACHE_BLOCK_TOKENS = 16
+FILLER = " and"
+"""Goes on where a request forbids to end (``min_tokens``, ``ignore_eos``)."""
 
 
 @dataclass(slots=True)
@@ -66,39 +65,6 @@ class Ledger:
         }
 
 
-class Sight:
-    """What was seen of each picture, so that twenty questions about one picture decode it once. Bounded."""
-
-    def __init__(self, capacity: int = 8192) -> None:
-        self._capacity = capacity
-        self._seen: OrderedDict[bytes, asyncio.Future[Seen | Refusal]] = OrderedDict()
-        self._threads = ThreadPoolExecutor(thread_name_prefix="standin-vision")
-
-    async def look(self, picture: Picture) -> tuple[bytes, Seen]:
-        """The picture's digest and what it shows.
-
-        Raises:
-            Refused: the picture cannot be read.
-        """
-        digest = hashlib.sha256(picture.url.encode()).digest()
-        pending = self._seen.get(digest)
-        if pending is None:
-            pending = asyncio.get_running_loop().run_in_executor(self._threads, look, picture.url)
-            self._seen[digest] = pending
-            if len(self._seen) > self._capacity:
-                self._seen.popitem(last=False)
-        else:
-            self._seen.move_to_end(digest)
-        # Shielded: another request may wait for the same look when this one's client goes away.
-        seen = await asyncio.shield(pending)
-        if isinstance(seen, Refusal):
-            raise Refused(seen)
-        return digest, seen
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
 class PrefixCache:
     """Which beginnings of prompts were seen, part by part (a text, a picture): enough for honest hit counts when the
     questions on one picture come together, picture first. Bounded."""
@@ -129,7 +95,7 @@ class Engine:
 
     def __init__(self, config: StandInConfig) -> None:
         self.config = config
-        self.sight = Sight()
+        self.media = MediaCache(config.mm_cache_items, config.allowed_local_media_path, blind=config.no_vision)
         self.prefixes = PrefixCache()
         self.running = 0
         self.waiting = 0
@@ -153,9 +119,9 @@ class Engine:
             raise Refused(_too_long(self.config.max_model_len))
         self.prefixes.note(parts)
         pictures = b"".join(digest for digest, _ in parts if len(digest) == hashlib.sha256().digest_size)
-        tokens = split_tokens(self._text(request, seen, self._seed + pictures))
+        text, stop = _cut(self._text(request, seen, self._seed + pictures), request.stop)
         limit = min(room, request.max_tokens if request.max_tokens is not None else room)
-        fits = len(tokens) < limit  # the end of the text needs a token of its own
+        tokens, fits = _lengthened(split_tokens(text), limit, request)
         return Completion(
             completion_id,
             int(time.time()),
@@ -163,6 +129,7 @@ class Engine:
             tuple(tokens if fits else tokens[:limit]),
             "stop" if fits else "length",
             prompt_tokens,
+            stop_reason=stop if fits else None,
         )
 
     @asynccontextmanager
@@ -201,6 +168,8 @@ class Engine:
         success = "Count of successfully processed requests."
         queries = "Prefix cache queries, in terms of number of queried tokens."
         hits = "Prefix cache hits, in terms of number of cached tokens."
+        mm_queries = "Multi-modal cache queries, in terms of number of queried items."
+        mm_hits = "Multi-modal cache hits, in terms of number of cached items."
         prompt, generated = "Number of prefill tokens processed.", "Number of generation tokens processed."
         lines = [
             ("num_requests_running", "gauge", "Number of requests in model execution batches.", self.running),
@@ -208,6 +177,9 @@ class Engine:
             ("kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.", kv_use),
             ("prefix_cache_queries_total", "counter", queries, self.prefixes.queries),
             ("prefix_cache_hits_total", "counter", hits, self.prefixes.hits),
+            ("mm_cache_queries_total", "counter", mm_queries, self.media.queries),
+            ("mm_cache_hits_total", "counter", mm_hits, self.media.hits),
+            ("num_preemptions_total", "counter", "Cumulative number of preemption from the engine.", 0),
             ("prompt_tokens_total", "counter", prompt, self._prompt_tokens),
             ("generation_tokens_total", "counter", generated, self._generated_tokens),
         ]
@@ -215,7 +187,7 @@ class Engine:
             Metric(
                 "vllm:request_success_total", "counter", success, self._finished[reason], {"finished_reason": reason}
             )
-            for reason in ("stop", "length", "abort")
+            for reason in ("stop", "length", "abort", "error", "repetition")
         ]
 
     async def prompt_tokens(self, request: ChatRequest) -> list[str]:
@@ -241,20 +213,31 @@ class Engine:
                 if isinstance(part, str):
                     parts.append((b"text:" + part.encode(), len(split_tokens(part))))
                     continue
-                digest, sight = await self._look(part)
+                digest, sight = await self.media.look(part, len(seen))
                 parts.append((digest, sight.tokens))
                 seen.append(sight)
         return parts, seen
-
-    async def _look(self, picture: Picture) -> tuple[bytes, Seen]:
-        if self.config.no_vision:
-            return hashlib.sha256(picture.url.encode()).digest(), UNSEEN
-        return await self.sight.look(picture)
 
     def _text(self, request: ChatRequest, seen: Sequence[Seen], seed: bytes) -> str:
         if self.config.no_vision:
             return request.choice[0] if request.choice else answers.NOT_LOOKED
         return answers.answer(request.question, seen, request.choice, seed)
+
+
+def _cut(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
+    """The text before the first of the stop strings, and which one that was."""
+    found = [(text.index(stop), stop) for stop in stops if stop in text]
+    if not found:
+        return text, None
+    at, stop = min(found)
+    return text[:at], stop
+
+
+def _lengthened(tokens: list[str], limit: int, request: ChatRequest) -> tuple[list[str], bool]:
+    """With the filler that was asked for, and whether the text's end, a token of its own, fits as well."""
+    least = limit if request.ignore_eos else request.min_tokens
+    tokens = [*tokens, *[FILLER] * (least - len(tokens))]
+    return tokens, not request.ignore_eos and len(tokens) < limit
 
 
 def _too_long(limit: int) -> Refusal:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from captionqa.server.standin.config import StandInConfig
-from captionqa.server.standin.wire import Refusal, Refused, bad_request, bad_value, invalid
+from captionqa.server.standin.limits import check_numbers, read_numbers, wrong_type
+from captionqa.server.standin.wire import Refusal, Refused, bad_request, invalid
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image part; ``url`` as sent, usually a data URL."""
+    """An image part: ``url`` as sent, usually a data URL, or nothing but the ``uuid`` of one that was sent before."""
 
-    url: str
+    url: str | None
+    uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class ChatRequest:
     """None: as many as fit."""
     choice: tuple[str, ...] | None
     """``structured_outputs.choice``: the answer must be one of these."""
+    stop: tuple[str, ...]
+    min_tokens: int
+    ignore_eos: bool
+    """Go on to ``max_tokens``, whatever there is to say."""
     stream: bool
     include_usage: bool
 
@@ -73,7 +79,7 @@ def parse_json(body: bytes, content_type: str) -> dict[str, Any]:
         raise Refused(Refusal(400, "Bad Request", "There was an error parsing the body")) from error
     if not isinstance(value, dict):
         message = "Input should be a valid dictionary or object to extract fields from"
-        raise Refused(_wrong_type("model_attributes_type", "", message, value))
+        raise Refused(wrong_type("model_attributes_type", "", message, value))
     return value
 
 
@@ -84,35 +90,34 @@ def parse_chat(fields: Mapping[str, Any], config: StandInConfig) -> ChatRequest:
         Refused: as vLLM would.
     """
     raw_messages = _raw_messages(fields)
-    sampling = {name: _number(fields, name) for name in ("temperature", "top_p")}
-    limits = {name: _integer(fields, name) for name in ("max_completion_tokens", "max_tokens", "n")}
+    numbers = read_numbers(fields)
+    template_options = fields.get("chat_template_kwargs")
+    if template_options is not None and not isinstance(template_options, Mapping):
+        message = "Input should be a valid dictionary"
+        raise Refused(wrong_type("dict_type", "chat_template_kwargs", message, template_options))
+    choice = _choice(fields.get("structured_outputs"))
+    include_usage = _include_usage(fields)
     _check_model(fields.get("model"), config.model)
-    max_tokens = (
-        limits["max_completion_tokens"] if limits["max_completion_tokens"] is not None else limits["max_tokens"]
-    )
-    _check_sampling(sampling, max_tokens, config)
-    if limits["n"] not in (None, 1):
-        raise Refused(bad_value("n", limits["n"], f"The stand-in gives one answer per request, n={limits['n']}."))
+    limit = numbers.get("max_completion_tokens", numbers.get("max_tokens"))
+    max_tokens = None if limit is None else int(limit)
+    check_numbers(numbers, max_tokens, config.max_model_len)
     if not raw_messages:
         problem = "Cannot apply chat template to an empty conversation. Provide at least one message."
         raise Refused(bad_request(problem))
-    messages = tuple(_message(raw) for raw in raw_messages)
-    stream_options = fields.get("stream_options")
     request = ChatRequest(
-        messages=messages,
+        messages=tuple(_message(raw) for raw in raw_messages),
         max_tokens=max_tokens,
-        choice=_choice(fields),
+        choice=choice,
+        stop=_stops(fields.get("stop")),
+        min_tokens=int(numbers.get("min_tokens", 0)),
+        ignore_eos=bool(fields.get("ignore_eos")),
         stream=bool(fields.get("stream")),
-        include_usage=isinstance(stream_options, Mapping) and bool(stream_options.get("include_usage")),
+        include_usage=include_usage,
     )
     if config.max_images is not None and len(request.pictures) > config.max_images:
         message = f"At most {config.max_images} image(s) may be provided in one prompt. (parameter=image)"
         raise Refused(bad_request(message, "image"))
     return request
-
-
-def _wrong_type(kind: str, name: str, message: str, value: object) -> Refusal:
-    return invalid({"type": kind, "loc": f"body.{name}" if name else "body", "msg": message, "input": value})
 
 
 def _raw_messages(fields: Mapping[str, Any]) -> list[Any]:
@@ -121,69 +126,71 @@ def _raw_messages(fields: Mapping[str, Any]) -> list[Any]:
         raise Refused(invalid(fault | {"input": f"<dict of {len(fields)} items>"}))
     messages = fields["messages"]
     if not isinstance(messages, list):
-        raise Refused(_wrong_type("list_type", "messages", "Input should be a valid list", messages))
+        raise Refused(wrong_type("list_type", "messages", "Input should be a valid list", messages))
     return messages
-
-
-def _number(fields: Mapping[str, Any], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        message = "Input should be a valid number, unable to parse string as a number"
-        raise Refused(_wrong_type("float_parsing", name, message, value)) from error
-
-
-def _integer(fields: Mapping[str, Any], name: str) -> int | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        raise Refused(_wrong_type("int_parsing", name, message, value)) from error
 
 
 def _check_model(asked: object, served: str) -> None:
     """A request without a model is answered, as vLLM does."""
+    if asked is not None and not isinstance(asked, str):
+        raise Refused(wrong_type("string_type", "model", "Input should be a valid string", asked))
     if asked is not None and asked != served:
         message = f"The model `{asked}` does not exist. Valid aliases: {served}."
         raise Refused(Refusal(404, "NotFoundError", message, "model"))
 
 
-def _check_sampling(sampling: Mapping[str, float | None], max_tokens: int | None, config: StandInConfig) -> None:
-    temperature, top_p = sampling["temperature"], sampling["top_p"]
-    if max_tokens is not None and max_tokens > config.max_model_len:
-        message = f"max_tokens={max_tokens} cannot be greater than max_model_len={config.max_model_len}."
-        raise Refused(bad_value("max_tokens", max_tokens, f"{message} Please request fewer output tokens."))
-    if max_tokens is not None and max_tokens < 1:
-        raise Refused(bad_value("max_tokens", max_tokens, f"max_tokens must be at least 1, got {max_tokens}."))
-    if temperature is not None and temperature < 0:
-        message = f"temperature must be non-negative, got {temperature}."
-        raise Refused(bad_value("temperature", temperature, message))
-    if top_p is not None and not 0 < top_p <= 1:
-        raise Refused(bad_value("top_p", top_p, f"top_p must be in (0, 1], got {top_p}."))
+def _include_usage(fields: Mapping[str, Any]) -> bool:
+    options = fields.get("stream_options")
+    if options is not None and not fields.get("stream"):
+        message = "Stream options can only be defined when `stream=True`. (parameter=stream_options)"
+        raise Refused(bad_request(message, "stream_options"))
+    return isinstance(options, Mapping) and bool(options.get("include_usage"))
 
 
-def _choice(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
-    structured = fields.get("structured_outputs")
-    choice = structured.get("choice") if isinstance(structured, Mapping) else None
-    if choice is None:
+def _stops(given: Any) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str) else tuple(str(one) for one in given)
+
+
+CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
+
+
+def _choice(structured: Any) -> tuple[str, ...] | None:
+    """What the answer must be one of. The stand-in knows no other constraint, and says so rather than ignore it."""
+    if not isinstance(structured, Mapping):
         return None
-    if not isinstance(choice, list):
-        raise Refused(_wrong_type("list_type", "structured_outputs.choice", "Input should be a valid list", choice))
+    given = [name for name in CONSTRAINTS if structured.get(name) is not None]
+    choice = structured.get("choice")
+    if choice is not None and not isinstance(choice, list):
+        message = "Input should be a valid list"
+        raise Refused(wrong_type("list_type", "structured_outputs.choice", message, choice))
+    for number, option in enumerate(choice or ()):
+        if not isinstance(option, str):
+            where = f"structured_outputs.choice.{number}"
+            raise Refused(wrong_type("string_type", where, "Input should be a valid string", option))
+    if len(given) > 1:
+        message = "You can only use one kind of constraints for structured outputs ('json', 'regex' or 'choice')."
+        raise Refused(bad_request(message))
+    if not given:
+        none = dict.fromkeys(CONSTRAINTS)
+        message = f"You must use one kind of structured outputs constraint but none are specified: {none}"
+        raise Refused(bad_request(message))
+    if choice is None:
+        raise Refused(bad_request(f"The stand-in knows no structured outputs but choice, not {given[0]!r}."))
     if not choice:
         raise Refused(bad_request(f"Choice '{choice}' cannot be an empty list"))
-    return tuple(str(option) for option in choice)
+    return tuple(choice)
 
 
 def _message(raw: Any) -> Message:
     if not isinstance(raw, Mapping):
-        raise Refused(_wrong_type("dict_type", "messages", "Input should be a valid dictionary", raw))
-    return Message(str(raw.get("role", "user")), tuple(_parts(raw.get("content"))))
+        raise Refused(wrong_type("dict_type", "messages", "Input should be a valid dictionary", raw))
+    if "role" not in raw:
+        # vLLM lists this once for each kind of message.
+        fault = {"type": "missing", "loc": "body.messages.0.ChatCompletionUserMessageParam.role"}
+        raise Refused(invalid(fault | {"msg": "Field required", "input": f"<dict of {len(raw)} items>"}))
+    return Message(str(raw["role"]), tuple(_parts(raw.get("content"))))
 
 
 def _parts(content: Any) -> Iterator[str | Picture]:
@@ -193,16 +200,33 @@ def _parts(content: Any) -> Iterator[str | Picture]:
         yield content
         return
     if not isinstance(content, list):
-        raise Refused(_wrong_type("list_type", "messages", "Input should be a valid list", content))
+        raise Refused(wrong_type("list_type", "messages", "Input should be a valid list", content))
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind == "text":
-            yield str(part.get("text") or "")
+            if not isinstance(part.get("text"), str):
+                raise Refused(_bad_part("ChatCompletionContentPartTextParam.text", "Input should be a valid string"))
+            yield part["text"]
         elif kind == "image_url":
-            image_url = part.get("image_url")
-            yield Picture(str(image_url.get("url") if isinstance(image_url, Mapping) else image_url))
+            yield _picture(part)
         else:
-            # vLLM lists every kind of part here, in eight paragraphs; the type and the first lines are kept.
             problem = f"Input should be 'text' [type=literal_error, input_value={kind!r}, input_type=str]"
-            where = "1 validation error for ValidatorIterator\n0.ChatCompletionContentPartTextParam.type"
-            raise Refused(bad_request(f"{where}\n  {problem}"))
+            raise Refused(_bad_part("ChatCompletionContentPartTextParam.type", problem))
+
+
+def _picture(part: Mapping[str, Any]) -> Picture:
+    """An image part may name what was sent before by its ``uuid``, with ``image_url`` null or empty."""
+    uuid = None if part.get("uuid") is None else str(part["uuid"])
+    if "image_url" not in part and uuid is not None:
+        raise Refused(bad_request("Missing 'type' field in multimodal part. (parameter=type)", "type"))
+    image_url = part.get("image_url")
+    url = image_url.get("url") if isinstance(image_url, Mapping) else image_url
+    if url is None and uuid is None:
+        problem = "Input should be a valid dictionary [type=dict_type, input_value=None, input_type=NoneType]"
+        raise Refused(_bad_part("ChatCompletionContentPartImageParam.image_url", problem))
+    return Picture(None if url is None else str(url), uuid)
+
+
+def _bad_part(where: str, problem: str) -> Refusal:
+    """vLLM lists every kind of part here, in seven or eight paragraphs; the first lines are kept."""
+    return bad_request(f"1 validation error for ValidatorIterator\n0.{where}\n  {problem}")

@@ -1,7 +1,8 @@
 """What can be seen in a picture by simple arithmetic: colour, shape, number of shapes, background.
 
-In: an image part's URL. Out: `Seen`, or the `Refusal` that vLLM would give. Pure and safe to run in threads. It knows
-nothing about the world: of a photograph it can tell little more than a colour. Never fetches a URL, never opens a file.
+In: an image part's URL. Out: `Seen`, or the `Refusal` that vLLM would give. Safe to run in threads. It knows nothing
+about the world: of a photograph it can tell little more than a colour. Never fetches a URL, and opens files only below
+the folder that its server was given for that.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import io
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pybase64
@@ -68,26 +70,25 @@ def image_tokens(width: int, height: int) -> int:
     return max(1, round(width * scale / GRID_PX)) * max(1, round(height * scale / GRID_PX)) + 2
 
 
-def look(url: str) -> Seen | Refusal:
-    """What the picture behind a data URL shows. A picture that vLLM refuses gives vLLM's refusal as a value."""
-    encoded = _payload(url)
-    if isinstance(encoded, Refusal):
-        return encoded
+def look(url: str, media: Path | None = None) -> Seen | Refusal:
+    """What the picture behind a data URL, or a file URL below the folder ``media``, shows. A picture that vLLM refuses
+    gives vLLM's refusal as a value."""
+    content = _content(url, media)
+    if isinstance(content, Refusal):
+        return content
     try:
-        return _see(Image.open(io.BytesIO(pybase64.b64decode(encoded, validate=True))))
-    except binascii.Error as error:
-        return bad_request(str(error))
+        return _see(Image.open(io.BytesIO(content)))
     except Image.DecompressionBombError as error:
         return Refusal(500, "InternalServerError", str(error))
     except Exception as error:  # noqa: BLE001 - the boundary to image decoders, which raise whatever broken bytes make them
         return bad_request(f"Failed to load image: {re.sub(r' object at 0x[0-9a-f]+', ' object', str(error))}")
 
 
-def _payload(url: str) -> str | Refusal:
-    """The base64 part of a data URL."""
-    parts = urlsplit(url[:64])
+def _content(url: str, media: Path | None) -> bytes | Refusal:
+    """The picture's file."""
+    parts = urlsplit(url if url.startswith("file:") else url[:64])
     if parts.scheme == "file":
-        return Refusal(500, "InternalServerError", "Cannot load local files without `--allowed-local-media-path`.")
+        return _read_file(Path(unquote(parts.netloc + parts.path)), media)
     if parts.scheme in ("http", "https"):
         message = f"Cannot connect to host {parts.netloc} ssl:default [the stand-in fetches nothing]"
         return Refusal(500, "InternalServerError", message)
@@ -95,8 +96,24 @@ def _payload(url: str) -> str | Refusal:
     if parts.scheme != "data" or not comma:
         return bad_request("The URL must be either a HTTP, data or file URL.")
     if not head.endswith(";base64"):
-        return bad_request("Only base64 data URLs are supported for now.")
-    return encoded
+        return Refusal(501, "NotImplementedError", "Only base64 data URLs are supported for now.")
+    try:
+        return pybase64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        return bad_request(str(error))
+
+
+def _read_file(path: Path, media: Path | None) -> bytes | Refusal:
+    """vLLM resolves dots and links before it compares, and hides paths in the words of the system."""
+    if media is None:
+        message = "Cannot load local files without `--allowed-local-media-path`."
+        return Refusal(500, "InternalServerError", message)
+    if path.is_absolute() and media.resolve() not in path.resolve().parents:
+        return bad_request(f"The file path {path} must be a subpath of `--allowed-local-media-path {media}`.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return Refusal(500, "InternalServerError", f"[Errno {error.errno}] {error.strerror}: '<path>'")
 
 
 def _see(image: Image.Image) -> Seen | Refusal:

@@ -92,6 +92,8 @@ class Completion:
     tokens: tuple[str, ...]
     finish_reason: str
     prompt_tokens: int
+    stop_reason: str | None = None
+    """The stop string that ended it."""
 
     @property
     def completion_tokens(self) -> int:
@@ -106,7 +108,7 @@ class Completion:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self.tokens)}
         message |= dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
         choice: dict[str, Any] = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish_reason}
-        choice |= dict.fromkeys(("stop_reason", "token_ids", "routed_experts"))
+        choice |= {"stop_reason": self.stop_reason} | dict.fromkeys(("token_ids", "routed_experts"))
         answer = self._head("chat.completion") | {
             "choices": [choice],
             "service_tier": None,
@@ -125,7 +127,7 @@ class Completion:
             choice = {"index": 0, "delta": {"content": token}, "logprobs": None, "finish_reason": None}
             yield _event(head | {"choices": [choice | {"token_ids": None}]})
         last: dict[str, Any] = {"index": 0, "delta": {"content": ""}, "logprobs": None}
-        last |= {"finish_reason": self.finish_reason, "stop_reason": None, "token_ids": None}
+        last |= {"finish_reason": self.finish_reason, "stop_reason": self.stop_reason, "token_ids": None}
         fingerprint = {"system_fingerprint": FINGERPRINT}
         if include_usage:
             yield _event(head | {"choices": [last]})
