@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 TINY_MODEL = ROOT / "tests/vllm/model"
 SERVED_AS = "Qwen/Qwen3-VL-4B-Instruct"
 """The tiny model goes by the name of the smallest model that people serve."""
-START_S = 240.0
-"""A start of vLLM takes 20 s on two idle cores."""
+START_S = 900.0
+"""Patience, not a bound: a start of vLLM takes 20 s on two idle cores, and minutes on busy ones."""
 _OWN = ("CAPTIONQA_", "SLURM_", "OPENAI_", "VLLM_")
 _ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 _MARK = "TESTED_SERVER"
@@ -123,7 +123,10 @@ class Serve:
         for number in signals or (signal.SIGTERM,):
             if self.process.poll() is None:
                 self.process.send_signal(number)
-        return self.process.wait(START_S)
+        status = self.process.wait(START_S)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        return status
 
 
 def serve(engine: Engine, output: Path, name: str, *arguments: object, pace: dict[str, float] | None = None) -> Serve:
@@ -132,7 +135,8 @@ def serve(engine: Engine, output: Path, name: str, *arguments: object, pace: dic
     mark = uuid.uuid4().hex
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
     command = [sys.executable, "-W", "always::ResourceWarning", "-m", "captionqa", "serve", *engine.arguments]
-    command += ["--host", "127.0.0.1", "--output-dir", str(output), "--name", name]
+    # On a lifeline: a server goes when the tests go, however they end.
+    command += ["--host", "127.0.0.1", "--output-dir", str(output), "--name", name, "--lifeline"]
     command += ["--pace", json.dumps({"poll_s": 0.1, **(pace or {})}), *map(str, arguments), "--", *engine.extra]
     log = output / f"{name}-{mark}.out"
     with open(log, "wb") as file:
@@ -140,7 +144,7 @@ def serve(engine: Engine, output: Path, name: str, *arguments: object, pace: dic
             command,
             cwd=ROOT,
             env=kept | engine.environment | {_MARK: mark},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,
             start_new_session=True,

@@ -96,10 +96,8 @@ def caption(color: str, shape: str) -> str:
 
 
 def ask_lettered(color: str, shape: str, rng: random.Random) -> Lettered:
-    """About the colour or the shape, with two to four choices, in one of many wordings."""
-    about_color = rng.random() < 0.5
-    asked, truth, words = _subject(about_color, color, shape, rng)
-    options = _some_of(words, truth, min(rng.choice((2, 3, 4, 4, 4, 4)), len(words)), rng)
+    """`ask_with_choices` as one text, in one of many wordings."""
+    asked, truth, options = ask_with_choices(color, shape, rng)
     line = rng.choice(_OPTION_LINES)
     text = f"{rng.choice(_BEFORE)}{asked}\n{rng.choice(_HEADINGS)}"
     marks = []
@@ -110,6 +108,13 @@ def ask_lettered(color: str, shape: str, rng: random.Random) -> Lettered:
     after = rng.choice(_AFTER)
     right = options.index(truth)
     return Lettered(f"{text}\n{after}" if after else text, LETTERS[right], right, tuple(marks))
+
+
+def ask_with_choices(color: str, shape: str, rng: random.Random) -> tuple[str, str, list[str]]:
+    """About the colour or the shape: the question, what is right, and that among two to four choices."""
+    about_color = rng.random() < 0.5
+    asked, truth, words = _subject(about_color, color, shape, rng)
+    return asked, truth, _some_of(words, truth, min(rng.choice((2, 3, 4, 4, 4, 4)), len(words)), rng)
 
 
 def ask_openly(color: str, shape: str, rng: random.Random, *, about_color: bool) -> tuple[str, str]:
