@@ -202,6 +202,42 @@ def test_the_request_id_is_echoed_and_names_the_completion(server: StandInServer
     assert answer.json["id"] == "chatcmpl-my-id-42"
 
 
+def named(uuid: str, url: str | None = None) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url} if url else None, "uuid": uuid}
+
+
+def asking_about(part: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": QUESTION}]}]}
+
+
+def test_an_image_that_was_pushed_out_of_the_cache_must_be_sent_again() -> None:
+    with StandInServer(StandInConfig(mm_cache_items=2)) as server:
+        for uuid in ("a", "b", "c"):
+            call(server, "POST", CHAT, asking_about(named(uuid, image_url())))
+        statuses = [call(server, "POST", CHAT, asking_about(named(uuid))).status for uuid in ("a", "b", "c")]
+        assert statuses == [400, 200, 200]
+        assert call(server, "POST", CHAT, asking_about(named("a", image_url()))).status == 200
+        assert call(server, "POST", CHAT, asking_about(named("a"))).text == "A"
+        counts = metrics_of(server)
+    assert (counts["vllm:mm_cache_queries_total"], counts["vllm:mm_cache_hits_total"]) == (8, 3)
+
+
+def test_without_a_cache_every_image_must_be_sent() -> None:
+    with StandInServer(StandInConfig(mm_cache_items=0)) as server:
+        assert call(server, "POST", CHAT, asking_about(named("a", image_url()))).text == "A"
+        assert call(server, "POST", CHAT, asking_about(named("a"))).status == 400
+
+
+def test_a_broken_image_is_not_remembered(server: StandInServer) -> None:
+    assert call(server, "POST", CHAT, asking_about(named("broken", "data:image/png;base64,"))).status == 400
+    assert call(server, "POST", CHAT, asking_about(named("broken", image_url()))).text == "A"
+
+
+def test_constraints_that_the_stand_in_does_not_know_are_refused_not_ignored(server: StandInServer) -> None:
+    answer = call(server, "POST", CHAT, asking(structured_outputs={"regex": "[AB]"}))
+    assert (answer.status, "knows no structured outputs but choice" in answer.json["error"]["message"]) == (400, True)
+
+
 def test_without_vision_the_answer_is_fixed_and_says_so() -> None:
     with StandInServer(StandInConfig(no_vision=True)) as server:
         answer = call(server, "POST", CHAT, asking(QUESTION, "data:image/png;base64,not an image"))
