@@ -35,7 +35,7 @@ Examples:
 )
 @click.option("--max-model-len", default=32768, show_default=True, type=click.IntRange(1), help="Tokens per request.")
 @click.option("--max-num-seqs", default=64, show_default=True, type=click.IntRange(1), help="Requests run at once.")
-@click.option("--max-num-queued-reqs", type=click.IntRange(0), help="503 when more than this wait.  [default: never]")
+@click.option("--max-num-queued-reqs", type=click.IntRange(0), help="503 when so many run or wait.  [default: never]")
 @click.option("--max-images", type=click.IntRange(0), help="400 when a request has more images.  [default: never]")
 @click.option(
     "--allowed-local-media-path",

@@ -1,7 +1,7 @@
 """The servers that the contract is tested on: the stand-in always, real vLLM where there is one.
 
 Both are brought up by `captionqa serve`. Two of each: `endpoint` has what our client makes use of switched on, `plain`
-is vLLM as it comes, with a queue of four.
+is vLLM as it comes, but for room for no more than eight.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     base = tmp_path_factory.mktemp(f"plain-{request.param}")
     slowly = ("--per-token", "0.002") if request.param == "standin" else ()  # vLLM on a CPU is slower than that
-    engine = _engine(request, "--max-num-queued-reqs", "4", *slowly)
+    engine = _engine(request, "--max-num-queued-reqs", "8", *slowly)
     yield from _served(engine, base, base, "--max-num-seqs", 4)
 
 

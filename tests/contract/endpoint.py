@@ -74,7 +74,10 @@ class Endpoint:
     client: httpx2.Client = field(init=False)
 
     def __enter__(self) -> Endpoint:
-        self.client = httpx2.Client(base_url=self.url.removesuffix("/v1"), timeout=PATIENCE_S, trust_env=False)
+        # A connection of its own for each request: vLLM closes idle ones after 5 s, and may cross a request.
+        alone = httpx2.Limits(max_keepalive_connections=0)
+        url = self.url.removesuffix("/v1")
+        self.client = httpx2.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, limits=alone)
         return self
 
     def __exit__(

@@ -242,8 +242,8 @@ def test_another_content_type_is_refused(endpoint: Endpoint) -> None:
     assert "Unsupported Media Type: Only 'application/json' is allowed" in reply.message
 
 
-def test_a_full_queue_is_503_and_those_who_were_let_in_are_answered(plain: Endpoint) -> None:
-    """Four run, four wait; more than that are turned away at once, without a Retry-After."""
+def test_a_full_server_is_503_and_those_who_were_let_in_are_answered(plain: Endpoint) -> None:
+    """Of eight that are let in four run and four wait; others are turned away at once, without a Retry-After."""
     body = plain.asking(QUESTION, max_tokens=300, ignore_eos=True)
 
     async def ask_all() -> list[tuple[int, dict[str, str], bytes]]:

@@ -374,7 +374,7 @@ def test_errors_that_may_pass_only_delay_the_start(serve: Callable[..., Server])
 
 def test_a_full_queue_is_no_hang(serve: Callable[..., Server]) -> None:
     """Nothing finishes for as long as the canary would wait, and the queue turns the canary away."""
-    server = serve("--", "--max-num-seqs", 1, "--max-num-queued-reqs", 0)
+    server = serve("--", "--max-num-seqs", 1, "--max-num-queued-reqs", 1)
     lease = server.until_ready()
     engine = server.engine
     post_faults(lease, {"latency_s": 2.5})

@@ -512,7 +512,7 @@ def test_a_bad_image_in_a_stream_is_a_plain_400(server: StandInServer) -> None:
 
 
 def test_a_full_queue_is_503_without_retry_after() -> None:
-    config = StandInConfig(max_num_seqs=1, max_num_queued_reqs=2, faults=Faults(latency_s=1))
+    config = StandInConfig(max_num_seqs=1, max_num_queued_reqs=3, faults=Faults(latency_s=1))
     with StandInServer(config) as server, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: call(server, "POST", CHAT, asking()), range(8)))
     assert Counter(answer.status for answer in answers) == {200: 3, 503: 5}

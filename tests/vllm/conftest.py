@@ -169,6 +169,15 @@ def undisturbed(known: Known, shaken: Shaken, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    runner = Cli(tmp_path)
+    yield runner
+    for started in runner.started:
+        if started.runs:
+            started.kill()
+
+
+@pytest.fixture
 def work(known: Known, shaken: Shaken, undisturbed: dict[str, Any], cli: Cli) -> Work:
     """With a server that is ready."""
     shaken.server.until_ready()

@@ -22,7 +22,7 @@ class StandInConfig:
     max_num_seqs: int = 64
     """Requests that run at once; others wait, first come first served."""
     max_num_queued_reqs: int | None = None
-    """More than this many waiting: 503. None: no limit."""
+    """So many running or waiting: 503 for whoever comes, as in vLLM, whatever the name says. None: no limit."""
     max_images: int | None = None
     """Images per request, as vLLM's ``--limit-mm-per-prompt``. None: no limit."""
     allowed_local_media_path: Path | None = None

@@ -137,10 +137,10 @@ class Engine:
         """A place among the running, first come first served.
 
         Raises:
-            Refused: the queue is full.
+            Refused: as many as may be let in are running or waiting.
         """
         limit = self.config.max_num_queued_reqs
-        if limit is not None and self._places.locked() and self.waiting >= limit:
+        if limit is not None and self.running + self.waiting >= limit:
             raise Refused(BUSY)
         self.waiting += 1
         try:
