@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from captionqa.server.lease import Lease, LeaseState, read_key, read_leases
+from captionqa.server.lease import Lease, LeaseState, log_path, read_key, read_leases, servers_folder
 
 ROOT = Path(__file__).parents[1]
 TINY_MODEL = ROOT / "tests/vllm/model"
@@ -24,7 +24,6 @@ START_S = 900.0
 """Patience, not a bound: a start of vLLM takes 20 s on two idle cores, and minutes on busy ones."""
 _OWN = ("CAPTIONQA_", "SLURM_", "OPENAI_", "VLLM_")
 _ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1"}
-_MARK = "TESTED_SERVER"
 
 ResultT = TypeVar("ResultT")
 
@@ -74,8 +73,6 @@ class Serve:
     name: str
     log: Path
     """What `captionqa serve` itself printed."""
-    mark: str
-    """In the environment of every process that it started, however that came about."""
 
     @property
     def lease(self) -> Lease | None:
@@ -110,9 +107,10 @@ class Serve:
 
     @property
     def pids(self) -> list[int]:
-        """Every living process that stems from it, orphans included, by what stands in its environment."""
-        mark = f"{_MARK}={self.mark}".encode()
-        return [pid for pid in _processes() if pid != self.process.pid and mark in _read(pid, "environ").split(b"\0")]
+        """Every living process of its engines, orphans included: those that print to the engines' log. (vLLM's write
+        their titles over their environment, so a mark in there would not do.)"""
+        printed = str(log_path(servers_folder(self.output), self.name))
+        return [pid for pid in _processes() if printed in (_printing_to(pid, 1), _printing_to(pid, 2))]
 
     def processes(self, title: str) -> list[int]:
         """Those of them whose command line holds the words."""
@@ -132,24 +130,23 @@ class Serve:
 def serve(engine: Engine, output: Path, name: str, *arguments: object, pace: dict[str, float] | None = None) -> Serve:
     """Starts one; ``arguments`` are `captionqa serve`'s."""
     output.mkdir(parents=True, exist_ok=True)
-    mark = uuid.uuid4().hex
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
     command = [sys.executable, "-W", "always::ResourceWarning", "-m", "captionqa", "serve", *engine.arguments]
     # On a lifeline: a server goes when the tests go, however they end.
     command += ["--host", "127.0.0.1", "--output-dir", str(output), "--name", name, "--lifeline"]
     command += ["--pace", json.dumps({"poll_s": 0.1, **(pace or {})}), *map(str, arguments), "--", *engine.extra]
-    log = output / f"{name}-{mark}.out"
+    log = output / f"{name}-{uuid.uuid4().hex}.out"
     with open(log, "wb") as file:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=kept | engine.environment | {_MARK: mark},
+            env=kept | engine.environment,
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
-    return Serve(process, output, name, log, mark)
+    return Serve(process, output, name, log)
 
 
 def end_all(servers: Sequence[Serve]) -> None:
@@ -173,3 +170,11 @@ def _read(pid: int, what: str) -> bytes:
         return Path(f"/proc/{pid}/{what}").read_bytes()
     except OSError:  # gone, or not ours
         return b""
+
+
+def _printing_to(pid: int, descriptor: int) -> str:
+    """What a process' standard output or error is."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{descriptor}")
+    except OSError:
+        return ""

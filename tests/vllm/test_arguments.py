@@ -19,6 +19,7 @@ import captionqa.server.supervisor
 from captionqa.cli.main import commands
 from captionqa.errors import ExitCode
 from captionqa.server.engines import render_command
+from captionqa.server.preset_options import every_vllm_line
 from captionqa.server.settings import ServeSettings
 from captionqa.server.supervisor import Ending
 from tests.serving import ROOT, TINY_MODEL
@@ -126,7 +127,6 @@ def parse(lines: Sequence[Sequence[str]], pytestconfig: pytest.Config) -> list[d
 def test_all_that_we_render_is_taken_and_what_is_gone_is_not(
     quiet: None, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
-    """Every preset on every card belongs here as well: their words, as `captionqa serve` gets them, into ``asked``."""
     asked = [shlex.split(line) for line in (*LINES, *documented())] + [job_words(options) for options in JOBS]
     ours = [rendered(words, monkeypatch) for words in asked]
     gone = [["some/model", *shlex.split(line)] for line in REJECTED]
@@ -135,6 +135,13 @@ def test_all_that_we_render_is_taken_and_what_is_gone_is_not(
     assert wrong == {}
     taken = [shlex.join(line) for line, reply in zip(gone, replies[len(ours) :], strict=True) if not reply["error"]]
     assert taken == []
+
+
+def test_every_preset_on_every_card_is_taken(pytestconfig: pytest.Config) -> None:
+    lines = {words[1:]: where for where, words in every_vllm_line()}
+    replies = parse(list(lines), pytestconfig)
+    wrong = {where: reply["error"] for where, reply in zip(lines.values(), replies, strict=True) if reply["error"]}
+    assert wrong == {}
 
 
 def test_what_is_parsed_is_what_was_meant(
