@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from captionqa.server.addresses import free_port
 from tests.serving import SERVED_AS, Engine, end_all, serve, stand_in, vllm
 
 from .endpoint import MAX_MODEL_LEN, Endpoint
 
 ENDPOINTS = ("endpoint", "plain")
+UNASKED = {"canary_every_s": 3600.0}
+"""The supervisor's own requests would be counted in the metrics that are tested."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,8 +53,7 @@ def _engine(request: pytest.FixtureRequest, *extra: str) -> Engine:
 
 def _served(engine: Engine, base: Path, media: Path, *options: object) -> Iterator[Endpoint]:
     limits = ("--max-model-len", MAX_MODEL_LEN, "--limit-mm-per-prompt", '{"image":4,"video":0}')
-    port = free_port("127.0.0.1", None)
-    server = serve(engine, base / "output", engine.name, "--port", port, *limits, *options)
+    server = serve(engine, base / "output", engine.name, *limits, *options, pace=UNASKED)
     try:
         lease = server.until_ready()
         with Endpoint(engine.name, lease.url, SERVED_AS, server.key, media) as endpoint:
