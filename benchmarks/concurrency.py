@@ -187,11 +187,10 @@ def one_run(limit: str, folder: Path, items: int, output: Path, urls: Sequence[s
     """Print answers per second from the start of the session to its end; imports are not counted."""
     import time
 
-    from captionqa.report.progress import LogProgress
-
     from captionqa.core.requests import CAPTION_SAMPLING
     from captionqa.core.vision import ImagePolicy
     from captionqa.data.prompt_files import caption_styles, load_style
+    from captionqa.report.progress import LogProgress
     from captionqa.run.discovery import FixedServers
     from captionqa.run.session import Settings, run_session
     from captionqa.run.tasks import Asking, CaptionTask
