@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """200 without any text."""
     ABORTED = "aborted"
     """200 with an answer that the server gave up in the middle."""
+    CUT = "cut"
+    """A streamed answer (of ``ask`` and ``chat``) without its end."""
     CONTENT_FILTER = "content_filter"
     """The server withheld the text or a part of it."""
     NOT_A_CHOICE = "not_a_choice"

@@ -19,6 +19,7 @@ from captionqa.core.replies import NoAnswer, Verdict
 from captionqa.core.requests import RequestFormat
 from captionqa.core.vision import FRAME_TOKENS, VISION_RULES, ImagePolicy, Size, VisionRule, reduced, reduced_to_tokens
 from captionqa.data.images import PreparedImage, prepare_image
+from captionqa.errors import ImageError
 from captionqa.run.bodies import Body
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import Prepared, prepare
@@ -87,9 +88,14 @@ class Context:
         """The prompt's tokens, as a server counts them; None when none does."""
         if not self._counts:
             return None
+        if isinstance(body, Body):
+            try:
+                body = await asyncio.to_thread(body.whole)  # may read files
+            except ImageError:
+                return None  # sending it meets the same, and types it
         endpoint = await self._pool.borrow()
         try:
-            return (await endpoint.connection.tokenize(body if isinstance(body, bytes) else body.whole())).count
+            return (await endpoint.connection.tokenize(body)).count
         except NoAnswer as error:
             if error.verdict is Verdict.REFUSED or error.reason == Reason.GARBAGE:
                 self._counts = False
@@ -98,8 +104,8 @@ class Context:
             self._pool.give_back(endpoint, None)
 
     async def _fit(self, prepared: Prepared, count: int, most: int) -> Prepared | None:
-        """The item with its images reduced, all in the same proportion, so that the prompt has at most ``most`` tokens;
-        None when that cannot be."""
+        """The item with its images reduced, all in the same proportion, so that the prompt has at most ``most`` tokens,
+        or with its outcome when an image is not there any more; None when it cannot be fitted."""
         sizes = [(image.width, image.height) for image in prepared.images]
         texts = [part for part in prepared.item.content if isinstance(part, str)]
         without = await self._count(self._format.body([_text_part(text) for text in texts], prepared.item.choices))
@@ -112,6 +118,8 @@ class Context:
             if targets is None:
                 return None
             fitted = await self._reduce(prepared, targets)
+            if fitted.outcome is not None:
+                return fitted
             counted = await self._count(fitted.body)
             if counted is None or counted <= most:
                 return fitted
@@ -127,6 +135,8 @@ class Context:
         for _ in range(MOST_REDUCTIONS):
             share *= min(0.9, max(0.01, (most - texts) / max(1, count - texts)))
             fitted = await self._reduce(prepared, reduced(sizes, share))
+            if fitted.outcome is not None:
+                return fitted
             counted = await self._count(fitted.body)
             if counted is None:
                 return None
@@ -165,7 +175,7 @@ class _ReducedImages:
         """Raises: as `prepare_image`."""
         image, (width, height) = next(self._next)
         if (width, height) == (image.width, image.height):
-            return image
+            return prepare_image(source, self._policy)  # not ``image``, which may be a path that not every server reads
         smaller = prepare_image(source, replace(self._policy, max_pixels=width * height))
         return replace(smaller, fitted_from=(image.width, image.height))
 

@@ -59,14 +59,27 @@ def picture(tmp_path: Path) -> Callable[[int, int], ImageSource]:
 
 
 def place(
-    server: Any, *content: str | ImageSource, fit: bool = False, context_tokens: int | None = None, times: int = 1
+    server: Any,
+    *content: str | ImageSource,
+    fit: bool = False,
+    context_tokens: int | None = None,
+    times: int = 1,
+    in_place: bool = False,
+    gone: Path | None = None,
 ) -> Prepared:
-    """The item as it would be sent, prepared and placed; the same one several times by the same context."""
+    """The item as it would be sent, prepared and placed; the same one several times by the same context.
+
+    Args:
+        in_place: whether its files are to be read by the server.
+        gone: a file that is deleted between preparing and placing.
+    """
     policy = ImagePolicy()
     asking = Asking(
         PromptStyle("s", "t", Path("s")), None, QUESTION_SAMPLING, policy, fit=fit, context_tokens=context_tokens
     )
-    prepared = prepare(Item("i", 0, "k", content), FORMAT, ImageCache(policy))
+    prepared = prepare(Item("i", 0, "k", content), FORMAT, ImageCache(policy), in_place=in_place)
+    if gone is not None:
+        gone.unlink()
 
     async def placing() -> Prepared:
         pool = EndpointPool([server], limit=4, server_wait_s=5, say=lambda _: None)
@@ -215,3 +228,28 @@ def test_what_cannot_be_fitted_is_too_long(fake_server: FakeServers, picture: An
     assert placed.outcome is not None
     assert (placed.outcome.reason, server.requests) == ("too_long", [])
     assert "and 128 for the answer; the context holds 200" in (placed.outcome.detail or "")
+
+
+def test_files_that_a_server_reads_itself_are_counted_and_fitted_too(fake_server: FakeServers, picture: Any) -> None:
+    server = fake_server()
+    server.tokens = counting(QWEN3_VL)
+    content = (picture(2048, 2048), picture(64, 64), "What?")
+    refused = place(server, *content, in_place=True)
+    assert refused.outcome is not None
+    assert refused.outcome.reason == "too_long"
+    fitted = place(server, *content, in_place=True, fit=True, context_tokens=1024)
+    assert isinstance(fitted.body, bytes)
+    assert b"file://" not in fitted.body
+    assert counting(QWEN3_VL)(fitted.body).count + QUESTION_SAMPLING.max_tokens <= 1024
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_a_file_that_went_away_meanwhile_is_the_items_own_trouble(
+    fake_server: FakeServers, picture: Any, fit: bool
+) -> None:
+    server = fake_server()
+    server.tokens = counting(QWEN3_VL)
+    source = picture(2048, 2048)
+    gone = Path(source.path)
+    placed = place(server, source, "What?", in_place=True, gone=gone, fit=fit, context_tokens=1024)
+    assert placed.outcome is None if not fit else placed.outcome.kind is OutcomeKind.MISSING_IMAGE
