@@ -1,8 +1,13 @@
-"""Whether there is a real vLLM to test against: ``make test-vllm`` says so, `make test` does not."""
+"""What holds for all tests: whether there is a real vLLM to test against (``make test-vllm`` says so, `make test` does
+not), and that no property is timed: a busy machine breaks no law."""
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -143,7 +143,7 @@ def test_no_question_and_no_answer_crashes(text: str) -> None:
 @pytest.mark.parametrize("piece", ["(A) ", "Choices:", "A. x\n", "\\boxed{", " ", "(A)(B)"])
 def test_hostile_questions_take_under_a_second(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     parse_choices(text)
     strip_boxed(text)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

@@ -192,6 +192,6 @@ def test_the_order_of_the_other_options_does_not_matter(rest: list[str]) -> None
 )  # fmt: skip
 def test_hostile_outputs_take_under_a_second(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     extract_letter(text, FRUIT)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

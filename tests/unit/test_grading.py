@@ -196,7 +196,7 @@ def test_any_text_gets_exactly_one_verdict(output: str, gold: str) -> None:
 )
 def test_hostile_outputs_take_under_a_second(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     grade(text, "12")
     grade("\\boxed{" + text + "}", "12")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
