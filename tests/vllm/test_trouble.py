@@ -20,7 +20,8 @@ from .conftest import Shaken, Work
 
 ON_THE_WAY = 25
 """Answers in each journal when the trouble comes."""
-RUN_S = 300.0
+RUN_S = 900.0
+"""Patience for a run with a restart of the server in it."""
 
 
 def on_their_way(work: Work, run_name: str, *options: object) -> list[Started]:
