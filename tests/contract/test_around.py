@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from captionqa.core.replies import Verdict, classify_error
+from captionqa.core.replies import Verdict, classify_error, read_models
 from captionqa.server.probe import parse_counts
 
 from .endpoint import CHAT, MAX_MODEL_LEN, QUESTION, Endpoint, image, picture
@@ -18,6 +18,7 @@ def test_one_model_is_listed_with_its_context_length(endpoint: Endpoint) -> None
     assert (reply.json["object"], entry["object"]) == ("list", "model")
     assert (entry["id"], entry["max_model_len"]) == (endpoint.model, MAX_MODEL_LEN)
     assert set(entry) == {"id", "object", "created", "owned_by", "root", "parent", "max_model_len", "permission"}
+    assert read_models(reply.body) == {endpoint.model: MAX_MODEL_LEN}
 
 
 @pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer", "Basic {key}", "{key}"])
