@@ -194,7 +194,9 @@ def _follow_queue(pace: Pace, seen: Seen, load: Load) -> Pace | None:
     target = _target(pace.running)
     if pace.waiting >= target / 2:
         pace = replace(pace, capacity=max(pace.running, 0.99 * pace.capacity))
-    if pace.waiting < target / 4 and pace.running >= ROOM * pace.capacity:
+    # Places that stay free because what is sent does not get there in time are none that more would fill.
+    taken = pace.running + pace.waiting >= TAKEN * seen.outstanding
+    if pace.waiting < target / 4 and not (taken and pace.running < ROOM * pace.capacity):
         return None
     share = min(1.0, pace.limit / max(1.0, pace.running + pace.waiting))
     change = GAIN_PER_S * seen.elapsed_s * (target * math.sqrt(share) - pace.waiting * share)

@@ -293,7 +293,7 @@ def test_a_full_kv_cache_allows_no_growth() -> None:
     for kv_use, most in ((0.95, 64), (1.0, 64), (0.4, 128), (0.9, 68)):
         pace = steady()
         for _ in range(60):
-            pace = step(pace, look(Load(32, 0, 0, kv_use), mean_outstanding=pace.limit, limit=pace.limit))
+            pace = step(pace, look(Load(48, 0, 0, kv_use), mean_outstanding=pace.limit, limit=pace.limit))
             assert pace.limit >= 64
             if kv_use >= 0.95:
                 assert pace.limit == most
@@ -328,3 +328,13 @@ def test_a_look_that_failed_changes_nothing_and_metrics_that_ended_leave_the_rat
     for _ in range(3):
         blind = step(blind, look(limit=blind.limit, mean_outstanding=blind.limit, answers=256))
     assert blind.limit > 64
+
+
+def test_places_that_stay_free_because_of_a_bottleneck_before_the_engine_do_not_make_the_limit_run_away() -> None:
+    pace = steady()
+    for second in range(1, 600):
+        finished = 80.0 * second  # whatever the limit, and the engine runs 40 of the 64 it could
+        seen = look(Load(40, 0, finished), limit=pace.limit, outstanding=pace.limit, mean_outstanding=pace.limit)
+        pace = step(pace, replace(seen, answers=80))
+        assert pace.limit <= 64 * 1.8  # while a step is tried
+    assert pace.limit <= 64 * 1.2
