@@ -55,7 +55,7 @@ class Profile:
 
 
 PROFILES = (
-    Profile("fast: 64 at once, 20 ms", 0.02, 64, seconds=5.0),
+    Profile("fast: 64 at once, 20 ms", 0.02, 64, seconds=3.0),
     Profile("slow: 64 at once, 2 s", 2.0, 64, seconds=40.0),
     Profile("small batch: 8 at once, 0.2 s", 0.2, 8),
     Profile("8 GPUs, one server: 512 at once, 4 s", 4.0, 512, seconds=60.0),

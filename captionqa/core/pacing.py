@@ -216,7 +216,9 @@ def _double(pace: Pace, seen: Seen, load: Load) -> Pace | None:
         share = min(1.0, seen.outstanding / max(1.0, load.running + load.waiting))
         pace = replace(pace, capacity=load.running, running=load.running, waiting=min(waiting, target))
         return pace.to(pace.limit - max(0.0, waiting - target) * share)
-    if _used(pace, seen) and load.running >= TAKEN * seen.outstanding:
+    # In flight now, not on average: the average of the first look has the start in it.
+    used = seen.outstanding >= USED * pace.limit
+    if used and load.running >= TAKEN * seen.outstanding:
         limit = min(2 * pace.limit, _most(pace, seen))
         return pace.to(limit, doubling=limit > pace.limit)
     return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from captionqa.core.pacing import START
 from captionqa.server.standin import Faults, StandInServer
 
 if TYPE_CHECKING:
@@ -119,6 +120,16 @@ def test_concurrency_is_as_high_as_it_was_asked_to_be(
     server = standin(faults=Faults(latency_s=0.05))
     cli.run(*drawn.caption.arguments, "--max-concurrency", 3, "--server-url", server.url)
     assert server.stats()["peak_in_flight"] == 3
+
+
+def test_concurrency_that_is_left_to_the_run_is_found_by_it_and_said(
+    cli: Cli, drawn: Drawn, standin: Callable[..., StandInServer]
+) -> None:
+    assert drawn.caption.size > START
+    server = standin(faults=Faults(latency_s=1.0))
+    ended = cli.run(*drawn.caption.arguments, "--server-url", server.url)
+    assert START < server.stats()["peak_in_flight"] <= drawn.caption.size
+    assert f"at {server.url}" in ended.err.partition("found by --max-concurrency auto: ")[2]
 
 
 def test_run_name_and_model_name_are_folders(cli: Cli, drawn: Drawn, server: StandInServer) -> None:
