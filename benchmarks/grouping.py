@@ -27,10 +27,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 QUESTIONS, SIDE_PX, CONCURRENCY = 20, 448, 16
+ANSWER_TOKENS = 2
+"""A letter and the end."""
 START_S = 600.0
 MODES = {
     "shuffled": "shuffled, inline",
@@ -142,7 +144,7 @@ def draw(folder: Path, images: int, rng: random.Random) -> None:
         pixels = np.asarray(picture).astype(int) + noise.integers(-6, 7, (SIDE_PX, SIDE_PX, 3))
         Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number}.jpg", quality=90)
         for place in range(QUESTIONS):
-            question = f"Question {place}: what colour is the shape?\nChoices:\n(A) red\n(B) blue\n(C) green\n(D) other"
+            question = f"Question {place}: what color is the shape?\nA. red\nB. blue\nC. green\nD. another"
             rows.append({"qid": f"{number}-{place}", "question": question, "answer": "A", "image": f"{number}.jpg"})
     rng.shuffle(rows)
     pq.write_table(pa.Table.from_pylist(rows), folder / "questions.parquet")
@@ -181,11 +183,12 @@ def one(mode: str, folder: Path, url: str) -> None:
     async def counted(self: ChatConnection, body: bytes) -> Completion:
         nonlocal sent
         sent += len(body)
-        return await complete(self, body)
+        # The same work for every answer; and what a model says to pictures that it was never shown is not empty.
+        return await complete(self, body[:-1] + b',"ignore_eos":true}')
 
     ChatConnection.complete = counted  # type: ignore[method-assign]
     style = load_style("default", question_styles(Path("/")), "prompts/qa")
-    asking = Asking(style, None, QUESTION_SAMPLING, ImagePolicy())
+    asking = Asking(style, None, replace(QUESTION_SAMPLING, max_tokens=ANSWER_TOKENS), ImagePolicy())
     task = QuestionTask(folder / "questions.parquet", folder, asking)
     task.shares_images = mode != "shuffled"
     if mode not in ("references", "both"):
@@ -197,7 +200,7 @@ def one(mode: str, folder: Path, url: str) -> None:
     started, cpu = time.perf_counter(), time.process_time()
     report = session.run_session(task, settings, LogProgress())
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-    assert report.counts.get("answered", 0) > 0.9 * report.items, report.counts
+    assert report.counts == {"answered": report.items}, report.counts
     print(wall_s, cpu_s, sent)
 
 
