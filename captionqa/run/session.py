@@ -59,8 +59,8 @@ MANY_EMPTY = 10
 MOST_THREADS = 8
 """That prepare images. More do not help: decoding runs outside the interpreter's lock, the rest does not."""
 AHEAD = 2
-"""How far the first question on an image goes ahead of the others, in times the requests in flight. It takes longer than
-they do: at 1, every fifth of 20 questions still carried the image, at 2 every eleventh."""
+"""How far the first question on an image goes ahead of the others, in times the requests in flight. It takes longer
+than they do: at 1, every fifth of 20 questions still carried the image, at 2 every eleventh."""
 PROBED_FROM_ITEMS = 200
 """Fewer are not worth the three small requests that it takes to find out how a server may be sent images."""
 PATIENCE = 0.5

@@ -137,7 +137,7 @@ def test_a_picture_counts_as_seen_only_when_it_made_the_prompt_longer(
         http = Http(connect_timeout_s=1, request_timeout_s=1)
         try:
             endpoint = Endpoint(Scripted(text, image), 1)
-            return await look_at_server(endpoint, "m", http, images=with_images, most_tokens=50)
+            return await look_at_server(endpoint, "m", http, images=with_images, most_tokens=50, wants_choice=False)
         finally:
             await http.aclose()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from captionqa.core.checks import Check, all_well, failed, noted, passed, skipped
 from captionqa.errors import ServerError, UsageError
-from captionqa.run.endpoints import EndpointPool, FindOut, only_what_it_says
+from captionqa.run.abilities import finding_out, image_references, local_files
+from captionqa.run.endpoints import EndpointPool
 from captionqa.run.opened import following
 from captionqa.run.preflight.burst import Burst, measure
 from captionqa.run.preflight.data import Data, look_at_data
@@ -66,7 +67,6 @@ def look_at_everything(
     settings: Settings,
     wishes: Wishes,
     say: Callable[[str], None],
-    find_out: FindOut = only_what_it_says,
 ) -> Findings:
     """Look at the data set (when there is one), at what the run will write, and at the servers; and measure."""
     findings = Findings()
@@ -74,7 +74,7 @@ def look_at_everything(
         findings.data = look_at_data(task, sample=None if wishes.full else SAMPLE_ITEMS, say=say)
         findings.checks += findings.data.checks
         findings.checks += look_at_storage(settings.output_dir, findings.data.items, task.asking.sampling.max_tokens)
-    asyncio.run(_look_at_servers(task, settings, wishes, say, find_out, findings))
+    asyncio.run(_look_at_servers(task, settings, wishes, say, findings))
     return findings
 
 
@@ -83,7 +83,6 @@ async def _look_at_servers(
     settings: Settings,
     wishes: Wishes,
     say: Callable[[str], None],
-    find_out: FindOut,
     findings: Findings,
 ) -> None:
     heard = ["no server has said anything"]
@@ -92,6 +91,9 @@ async def _look_at_servers(
         heard.append(words)
         say(words)
 
+    probes = (
+        [image_references, local_files(task.dataset, say, wanted=False)] if task is not None else [image_references]
+    )
     async with following(
         settings.servers,
         settings.model,
@@ -99,7 +101,7 @@ async def _look_at_servers(
         server_wait_s=settings.server_wait_s,
         request_timeout_s=settings.request_timeout_s,
         say=hear,
-        find_out=find_out,
+        find_out=finding_out(probes),
     ) as (pool, http):
         try:
             async with asyncio.timeout(settings.server_wait_s):  # also for a server whose job waits in the queue
@@ -113,9 +115,12 @@ async def _look_at_servers(
         await pool.join(OTHERS_WITHIN_S)
         images = task is None or bool(findings.data and any(item.images for item in findings.data.sample))
         most = _most_tokens(task, findings.data)
+        wants_choice = task is not None and task.needs_choice
         for endpoint in list(pool.endpoints):
             if endpoint.up:
-                findings.checks += await look_at_server(endpoint, pool.model, http, images=images, most_tokens=most)
+                findings.checks += await look_at_server(
+                    endpoint, pool.model, http, images=images, most_tokens=most, wants_choice=wants_choice
+                )
             else:
                 way_out = "The run goes on without it until it is there."
                 findings.checks.append(noted("server", f"{endpoint.url}: {endpoint.trouble}", way_out))

@@ -8,15 +8,26 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from captionqa.core.abilities import Abilities
 from captionqa.core.checks import Check, failed, noted, passed, skipped
 from captionqa.core.replies import Completion, NoAnswer
+from captionqa.errors import ServerRefused
 from captionqa.run.abilities import drawn_png, whole_image
+from captionqa.run.answer_probes import constrains_choices
 from captionqa.run.connection import Http
 from captionqa.run.endpoints import Endpoint
 from captionqa.server.probe import PROBE_USER, Probe
 
 ANSWER_TOKENS = 16
-OTHER_CHECKS = ("key", "text request", "image request", "metrics", "context length")
+OTHER_CHECKS = (
+    "key",
+    "text request",
+    "image request",
+    "metrics",
+    "context length",
+    "structured choice",
+    "image transport",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +48,15 @@ def no_server(trouble: str) -> list[Check]:
     return [failed("server", trouble), *(skipped(name, "no server") for name in OTHER_CHECKS)]
 
 
-async def look_at_server(endpoint: Endpoint, model: str, http: Http, *, images: bool, most_tokens: int) -> list[Check]:
+async def look_at_server(
+    endpoint: Endpoint, model: str, http: Http, *, images: bool, most_tokens: int, wants_choice: bool
+) -> list[Check]:
     """What one server that is up answers and says.
 
     Args:
         images: whether the run sends images.
         most_tokens: of the longest request with its answer, as far as it is known.
+        wants_choice: whether the run needs answers constrained to choices.
     """
     text = await _ask(endpoint, model, image=False)
     picture = await _ask(endpoint, model, image=True)
@@ -57,6 +71,8 @@ async def look_at_server(endpoint: Endpoint, model: str, http: Http, *, images: 
         if counts
         else noted("metrics", "none of vLLM's", "--max-concurrency auto then goes by latency and throughput."),
         _context(endpoint.abilities.max_model_len, most_tokens),
+        await _choice(endpoint, model, wanted=wants_choice),
+        _images(endpoint.abilities),
     ]
 
 
@@ -121,3 +137,18 @@ def _context(length: int | None, most_tokens: int) -> Check:
         way_out = "Serve with a larger --max-model-len, or reduce images: --max-pixels, --fit."
         return noted(name, found, way_out)
     return passed(name, found)
+
+
+async def _choice(endpoint: Endpoint, model: str, *, wanted: bool) -> Check:
+    name = "structured choice"
+    try:
+        await constrains_choices({})(endpoint.connection, model, endpoint.abilities)
+    except (NoAnswer, ServerRefused) as error:
+        return failed(name, str(error)) if wanted else noted(name, str(error))
+    return passed(name, "an answer keeps to the choices it is given (--answer-mode choice)")
+
+
+def _images(abilities: Abilities) -> Check:
+    sent = "once for all questions about it" if abilities.image_references else "with every question about it"
+    by_path = "the server reads the data set's files itself" if abilities.local_files else "images are sent inline"
+    return passed("image transport", f"{by_path}; an image goes {sent}")
