@@ -107,6 +107,7 @@ RULES = (
         Verdict.REJECTED,
         ("cannot load local files", "no such file or directory", "cannot identify image file"),
     ),
+    Rule((501,), Verdict.REJECTED),
     Rule(_SERVER_ERROR, Verdict.TRANSIENT),
 )
 """The first that fits decides. What no rule fits is no HTTP status in use, and rejected."""

@@ -24,6 +24,8 @@ from captionqa.core.replies import (
 )
 
 _WRITTEN_AT_ONCE_BYTES = 1 << 20
+KEEP_ALIVE_S = 4.0
+"""For how long an idle connection is used again. vLLM closes it after 5 s, which the next request would find out."""
 
 
 class Http:
@@ -33,7 +35,7 @@ class Http:
         self.session = aiohttp.ClientSession(
             trust_env=False,  # a proxy from the environment never leads to a node of the cluster
             # The senders bound the requests in flight; connections must not bound them again.
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             # In all, not between two reads: a server may also stop reading in the middle of a large body.
             timeout=aiohttp.ClientTimeout(total=request_timeout_s, sock_connect=connect_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),

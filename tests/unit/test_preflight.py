@@ -21,7 +21,7 @@ from captionqa.run.discovery import FixedServers
 from captionqa.run.endpoints import Endpoint
 from captionqa.run.preflight.data import look_at_data
 from captionqa.run.preflight.everything import Wishes, look_at_everything
-from captionqa.run.preflight.servers import look_at_server
+from captionqa.run.preflight.servers import Expected, look_at_server
 from captionqa.run.preflight.storage import look_at_storage
 from captionqa.run.session import Settings
 from captionqa.run.tasks import Asking, CaptionTask
@@ -137,7 +137,7 @@ def test_a_picture_counts_as_seen_only_when_it_made_the_prompt_longer(
         http = Http(connect_timeout_s=1, request_timeout_s=1)
         try:
             endpoint = Endpoint(Scripted(text, image), 1)
-            return await look_at_server(endpoint, "m", http, images=with_images, most_tokens=50, wants_choice=False)
+            return await look_at_server(endpoint, "m", http, Expected(with_images, 50, choice=False))
         finally:
             await http.aclose()
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from captionqa.core.checks import Check, all_well, failed, noted, passed, skipped
 from captionqa.errors import ServerError, UsageError
-from captionqa.run.abilities import finding_out, image_references, local_files
+from captionqa.run.abilities import Probe, finding_out, image_references, local_files
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.opened import following
 from captionqa.run.preflight.burst import Burst, measure
 from captionqa.run.preflight.data import Data, look_at_data
-from captionqa.run.preflight.servers import look_at_server, no_server
+from captionqa.run.preflight.servers import Expected, look_at_server, no_server
 from captionqa.run.preflight.storage import look_at_storage
 from captionqa.run.session import Settings
 from captionqa.run.tasks import Task
@@ -91,9 +91,9 @@ async def _look_at_servers(
         heard.append(words)
         say(words)
 
-    probes = (
-        [image_references, local_files(task.dataset, say, wanted=False)] if task is not None else [image_references]
-    )
+    probes: list[Probe] = [image_references]
+    if task is not None:
+        probes.append(local_files(task.dataset, say, wanted=False))
     async with following(
         settings.servers,
         settings.model,
@@ -114,13 +114,10 @@ async def _look_at_servers(
             return
         await pool.join(OTHERS_WITHIN_S)
         images = task is None or bool(findings.data and any(item.images for item in findings.data.sample))
-        most = _most_tokens(task, findings.data)
-        wants_choice = task is not None and task.needs_choice
+        expected = Expected(images, _most_tokens(task, findings.data), task is not None and task.needs_choice)
         for endpoint in list(pool.endpoints):
             if endpoint.up:
-                findings.checks += await look_at_server(
-                    endpoint, pool.model, http, images=images, most_tokens=most, wants_choice=wants_choice
-                )
+                findings.checks += await look_at_server(endpoint, pool.model, http, expected)
             else:
                 way_out = "The run goes on without it until it is there."
                 findings.checks.append(noted("server", f"{endpoint.url}: {endpoint.trouble}", way_out))

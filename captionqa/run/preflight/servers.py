@@ -31,6 +31,18 @@ OTHER_CHECKS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What the run will ask of a server."""
+
+    images: bool
+    """Whether it sends images."""
+    most_tokens: int
+    """Of the longest request with its answer, as far as it is known."""
+    choice: bool
+    """Whether it needs answers that are constrained to choices."""
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """One request's answer, or why there is none."""
 
@@ -48,16 +60,8 @@ def no_server(trouble: str) -> list[Check]:
     return [failed("server", trouble), *(skipped(name, "no server") for name in OTHER_CHECKS)]
 
 
-async def look_at_server(
-    endpoint: Endpoint, model: str, http: Http, *, images: bool, most_tokens: int, wants_choice: bool
-) -> list[Check]:
-    """What one server that is up answers and says.
-
-    Args:
-        images: whether the run sends images.
-        most_tokens: of the longest request with its answer, as far as it is known.
-        wants_choice: whether the run needs answers constrained to choices.
-    """
+async def look_at_server(endpoint: Endpoint, model: str, http: Http, expected: Expected) -> list[Check]:
+    """What one server that is up answers and says."""
     text = await _ask(endpoint, model, image=False)
     picture = await _ask(endpoint, model, image=True)
     probe = Probe(http.session, endpoint.url, model, None)
@@ -66,12 +70,12 @@ async def look_at_server(
         passed("server", f"{endpoint.url} serves {model}"),
         _key(everybody=await probe.serves_everybody()),
         _text(text),
-        _picture(picture, text.prompt_tokens, images=images),
+        _picture(picture, text.prompt_tokens, images=expected.images),
         passed("metrics", f"{counts.running} running, {counts.waiting} waiting")
         if counts
         else noted("metrics", "none of vLLM's", "--max-concurrency auto then goes by latency and throughput."),
-        _context(endpoint.abilities.max_model_len, most_tokens),
-        await _choice(endpoint, model, wanted=wants_choice),
+        _context(endpoint.abilities.max_model_len, expected.most_tokens),
+        await _choice(endpoint, model, wanted=expected.choice),
         _images(endpoint.abilities),
     ]
 
