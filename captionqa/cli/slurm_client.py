@@ -18,9 +18,9 @@ from captionqa.cli.running import TASKS
 from captionqa.core.keys import shard_of
 from captionqa.errors import UsageError
 from captionqa.run.preflight.short import refuse_wrong_folder
-from captionqa.run.session import ToDo, still_to_do
 from captionqa.run.store import RunPaths, read_identity, read_journals, refuse_other_identity, refuse_path
 from captionqa.run.tasks import Task
+from captionqa.run.walk import ToDo, still_to_do
 from captionqa.slurm.options import SETTINGS
 
 REFUSED = {

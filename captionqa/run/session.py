@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from captionqa.core.items import Item
-from captionqa.core.keys import facts_key, shard_of
+from captionqa.core.keys import shard_of
 from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.pacing import START
 from captionqa.core.requests import RequestFormat
@@ -32,12 +30,12 @@ from captionqa.errors import CaptionQAError, ExitCode, ServerError, UsageError
 from captionqa.run.abilities import Probe, finding_out, image_references, local_files
 from captionqa.run.answer_probes import constrains_choices, shows_open_thinking
 from captionqa.run.client import Client
-from captionqa.run.connection import ChatConnection, Http
+from captionqa.run.connection import Http
 from captionqa.run.context import Context
 from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
-from captionqa.run.journal import Entry, JournalIndex
+from captionqa.run.opened import following
 from captionqa.run.order import side_by_side
 from captionqa.run.pacing import Pacer, asking
 from captionqa.run.preflight.short import refuse_wrong_folder, takes_images, warn_of_little_room
@@ -45,8 +43,8 @@ from captionqa.run.runner import Runner
 from captionqa.run.signals import TIME_LIMIT, LoopSignals, RemoteStop
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
 from captionqa.run.tasks import Task, export_run
+from captionqa.run.walk import Walk
 
-CONNECT_TIMEOUT_S = 15.0
 STOP_BEFORE_END_S = 120.0
 """Before the time limit: time to drain, to write the exports of a large run, and to get back into the queue. A quarter
 of what is left when that is less."""
@@ -138,58 +136,6 @@ class Report:
     stopped_by: str | None = None
 
 
-class ToDo(Enum):
-    """What is left to do for an item."""
-
-    ASK = auto()
-    REFRESH = auto()
-    """Its answer stays; what else is recorded about it (gold, category) is not what it was."""
-    NOTHING = auto()
-
-
-def still_to_do(item: Item, entry: Entry | None, retry_failed: bool) -> ToDo:
-    """``entry``: what the journals say of the item."""
-    if entry is None or entry.key != item.key or (retry_failed and not entry.answered):
-        return ToDo.ASK
-    changed = entry.removed or entry.facts_key != facts_key(item.facts)
-    return ToDo.REFRESH if changed else ToDo.NOTHING
-
-
-@dataclass(slots=True)
-class _Walk:
-    """The items of one session that need an answer, and what was seen on the way."""
-
-    seen: int = 0
-    answered_before: int = 0
-    failed_before: int = 0
-    complete: bool = False
-    """Whether the data set was walked to its end."""
-
-    @property
-    def passed(self) -> int:
-        return self.answered_before + self.failed_before
-
-    def pending(
-        self, items: Iterator[Item], index: JournalIndex, mine: Callable[[str], bool], settings: Settings
-    ) -> Iterator[Item]:
-        for item in items:
-            if not mine(item.id):
-                continue
-            if settings.limit is not None and self.seen >= settings.limit:
-                return
-            self.seen += 1
-            entry = index.find(item.id)
-            what = still_to_do(item, entry, settings.retry_failed)
-            if what is ToDo.ASK or entry is None:
-                yield item
-                continue
-            self.answered_before += entry.answered
-            self.failed_before += not entry.answered
-            if what is ToDo.REFRESH:
-                yield replace(item, content=(), recorded=index.read(item.id))
-        self.complete = True
-
-
 @dataclass(slots=True)
 class Spent:
     """Answers of which nothing came but reasoning: all of max_tokens was spent on it."""
@@ -232,7 +178,7 @@ class _Session:
         """In the data set."""
         self.own_items = 0
         """Of these, in this shard."""
-        self.walk = _Walk()
+        self.walk = Walk()
         self.rejected_in_a_row = 0
         self.has_images = False
         """Whether a server must take images; found out by the preflight."""
@@ -244,46 +190,40 @@ class _Session:
 
     async def run(self) -> Report:
         settings = self.settings
-        http = Http(connect_timeout_s=CONNECT_TIMEOUT_S, request_timeout_s=settings.request_timeout_s)
-        per_server = settings.max_concurrency or int(START)
-        pool = EndpointPool(
-            (),
-            limit=per_server,
-            server_wait_s=settings.server_wait_s,
-            say=self.progress.say,
-            find_out=finding_out(self._probes()),
-        )
-        following = asyncio.create_task(
-            settings.servers.follow(pool, functools.partial(ChatConnection, http), settings.model)
-        )
         signals = LoopSignals(self.remote)
         if settings.ends_at is not None:
             left_s = settings.ends_at - time.time()
             signals.receive_in(left_s - min(STOP_BEFORE_END_S, left_s / 4), TIME_LIMIT)
+        servers = following(
+            settings.servers,
+            settings.model,
+            limit=settings.max_concurrency or int(START),
+            server_wait_s=settings.server_wait_s,
+            request_timeout_s=settings.request_timeout_s,
+            say=self.progress.say,
+            find_out=finding_out(self._probes()),
+        )
         try:
-            with signals.cancelling_this_task():
-                await pool.open(settings.model)
-                self._settle_context(pool)
-                identity = self.task.identity(pool.model)
-                model_name = settings.model_name or pool.model.rstrip("/").rpartition("/")[2]
-                paths = self.task.paths(settings.output_dir, model_name, settings.run_name)
-                store = await self._open_store(paths, identity)
-            with store:
-                store.append_session(_session_facts(self.task, settings, self.all_items, pool))
-                try:
-                    counts = await self._send(pool, http, store, signals)
-                except ServerError:
-                    self._export(identity, store)
-                    raise
-                if self.walk.complete and signals.received is None:
-                    self._record_removals(store)
-                summary = self._export(identity, store)
+            async with servers as (pool, http):
+                with signals.cancelling_this_task():
+                    await pool.open(settings.model)
+                    self._settle_context(pool)
+                    identity = self.task.identity(pool.model)
+                    model_name = settings.model_name or pool.model.rstrip("/").rpartition("/")[2]
+                    paths = self.task.paths(settings.output_dir, model_name, settings.run_name)
+                    store = await self._open_store(paths, identity)
+                with store:
+                    store.append_session(_session_facts(self.task, settings, self.all_items, pool))
+                    try:
+                        counts = await self._send(pool, http, store, signals)
+                    except ServerError:
+                        self._export(identity, store)
+                        raise
+                    if self.walk.complete and signals.received is None:
+                        self._record_removals(store)
+                    summary = self._export(identity, store)
         finally:
             signals.restore()
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            await pool.close()
-            await http.aclose()
         now_failed = counts.total() - counts[OutcomeKind.ANSWERED]
         unanswered = summary["failed"] if summary else self.walk.failed_before + now_failed
         return Report(
@@ -426,7 +366,13 @@ class _Session:
     def _feed(self, pool: EndpointPool, store: RunStore) -> Feed:
         asking = self.task.asking
         threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
-        items = self.walk.pending(self.task.items(), store.index, self.mine, self.settings)
+        items = self.walk.pending(
+            self.task.items(),
+            store.index,
+            self.mine,
+            limit=self.settings.limit,
+            retry_failed=self.settings.retry_failed,
+        )
         if self.task.shares_images:
             at_once = self.settings.max_concurrency or int(START)
             items = side_by_side(items, ahead=lambda: AHEAD * max(at_once, pool.in_flight))
