@@ -16,9 +16,9 @@ VLLM_INSTALL := tests/vllm/install
 demo: $(READY)
 	$(BIN)/captionqa demo
 
-# pytest ends with 5 when PYTEST_ARGS choose no test of a part.
+# Whole commands wait half of their time: more of them than cores. pytest ends with 5 when PYTEST_ARGS choose no test.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 tests/unit tests/standin tests/contract $(PYTEST_ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -n 4 tests/unit tests/standin tests/contract $(PYTEST_ARGS) || test $$? = 5
 	@echo "Not run by this: make test-slurm (a SLURM cluster of virtual nodes; needs root and slurm-wlm), make test-vllm (real"
 	@echo "vLLM, installed beside; 2.5 GB). .ci/run runs all of them."
 
