@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
@@ -17,7 +16,6 @@ import click
 from captionqa.cli.talking import AnswerPrinter, note, note_end
 from captionqa.errors import CaptionQAError, SaveFailed, Stopped, UsageError
 from captionqa.run.generation import Generation
-from captionqa.run.streaming import Piece
 from captionqa.run.talk import Talk
 
 PROMPT = "> "
@@ -87,8 +85,8 @@ class Chat:
 
     def _ask(self, question: str) -> None:
         try:
-            with contextlib.closing(self._talk.ask(question)) as pieces, _until_ctrl_c(pieces) as shown:
-                self._printer.print(shown)
+            with contextlib.closing(self._talk.ask(question)) as pieces:
+                self._printer.print(pieces)
         except CaptionQAError:
             if self._talk.conversation.waiting:
                 note(f"{self._images_words()}, also for the next question")
@@ -201,30 +199,6 @@ def _keyboard() -> Callable[[], str]:
     with contextlib.suppress(ImportError):  # Python may be built without it: lines can be typed all the same
         import readline  # noqa: F401 (its import changes what input() does)
     return lambda: input(PROMPT) + "\n"
-
-
-@contextlib.contextmanager
-def _until_ctrl_c(pieces: Iterable[Piece]) -> Iterator[Iterator[Piece]]:
-    """The pieces, up to Ctrl-C. The exception that it raises wherever the program is may be swallowed there (Python
-    ignores what is raised in a finalizer): then the next piece ends them."""
-    pressed = False
-
-    def press(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-        raise KeyboardInterrupt
-
-    def shown() -> Iterator[Piece]:
-        for piece in pieces:
-            if pressed:
-                raise KeyboardInterrupt
-            yield piece
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield shown()
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _words(argument: str) -> list[str]:
