@@ -3,11 +3,15 @@ not), and that no property is timed: a busy machine breaks no law."""
 
 from __future__ import annotations
 
+import signal
+
 import hypothesis
 import pytest
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited when tests run in a shell's background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -114,8 +114,6 @@ def terminal(folder: Path, *arguments: str) -> Iterator[Terminal]:
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        # Tests that run in a shell's background inherit that Ctrl-C is ignored; nobody's terminal begins like that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(slave)
     try:
