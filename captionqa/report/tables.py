@@ -39,7 +39,8 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     if summary["failed"]:
         lines.append(f"no answer: {summary['failed']}")
     for reason, failures in summary["failed_by_reason"].items():
-        example = f", for example {failures['example_id']}: {failures['example']}" if failures["example"] else ""
+        named = str(failures["example"]).removeprefix(f"{failures['example_id']}: ")
+        example = f", for example {failures['example_id']}: {named}" if failures["example"] else ""
         lines.append(f"  {failures['count']} {reason}{example}")
     if summary.get("skipped_invalid"):
         lines.append(f"left out as invalid: {summary['skipped_invalid']}")

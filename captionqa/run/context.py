@@ -19,7 +19,7 @@ from captionqa.core.replies import NoAnswer, Verdict
 from captionqa.core.requests import RequestFormat
 from captionqa.core.vision import FRAME_TOKENS, VISION_RULES, ImagePolicy, Size, VisionRule, reduced, reduced_to_tokens
 from captionqa.data.images import PreparedImage, prepare_image
-from captionqa.errors import ImageError
+from captionqa.errors import ImageError, UsageError
 from captionqa.run.bodies import Body
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import Prepared, prepare
@@ -29,6 +29,24 @@ TEMPLATE_TOKENS = 64
 """What a chat template adds at most: roles, a default system message."""
 MOST_REDUCTIONS = 8
 """Attempts to find a size for a model whose rule is not known."""
+
+
+def settled(asking: Asking, known: int | None) -> Asking:
+    """With --fit the context decides what the model is shown, so it is one number for the whole run.
+
+    Args:
+        known: what the servers say, in tokens.
+
+    Raises: UsageError when it is not known, or more than a server has.
+    """
+    said = asking.context_tokens
+    if not asking.fit:
+        return asking
+    if said is None and known is None:
+        raise UsageError("--fit: the server does not say how long its context is. Say it with --context-tokens N.")
+    if said is not None and known is not None and said > known:
+        raise UsageError(f"--context-tokens {said}: more than the server's context of {known} tokens.")
+    return replace(asking, context_tokens=said or known)
 
 
 class Context:
@@ -188,7 +206,8 @@ def _too_long(prepared: Prepared, counted: str, tokens: int, answer: int) -> Pre
     count = len(prepared.images)
     images = f" with {count} image{'' if count == 1 else 's'}" if count else ""
     wanted = f" and {answer} for the answer" if answer > 1 else ""
-    smaller = ", smaller images (--fit, --max-pixels)" if count else ""
+    # With an answer's room demanded, --fit was given, and could not do it.
+    smaller = ", a smaller --max-tokens" if answer > 1 else ", smaller images (--fit, --max-pixels)" if count else ""
     detail = (
         f"not sent: {counted} tokens of prompt{images}{wanted}; the context holds {tokens}. What helps: a shorter "
         f"prompt{smaller}, a server with a larger --max-model-len"

@@ -265,6 +265,8 @@ class _Follower:
             self._pool.expect()
         if coming or running:
             self._say("waiting for a server: " + "; ".join((*coming, *running)), now)
+        elif others := self._others():
+            self._say(f"no server of {self._model} is there; there is one of {others} (--model)", now)
         standings = {known.judgement.standing for known in mine}
         if coming or running or standings & {Standing.READY, Standing.LOST, Standing.DRAINING}:
             self._hopeless_since = None
@@ -287,10 +289,17 @@ class _Follower:
         jobs = [job for job in server_jobs(self._jobs or {}, self._servers.output_dir) if job.id not in published]
         return [queued(job) for job in jobs if is_queued(job)], [queued(job) for job in jobs if not is_queued(job)]
 
+    def _others(self) -> str:
+        """Models of living servers, when they are not the one that is wanted."""
+        living = (known for known in self._known.values() if known.judgement.standing is not Standing.DEAD)
+        return ", ".join(sorted({known.lease.model for known in living} - {self._model})) if self._model else ""
+
     def _no_server(self, mine: list[_Known]) -> ServerGone:
         folder = servers_folder(self._servers.output_dir)
         listed = "".join(f"\n  {known.lease.name} on {known.lease.node}: {known.judgement.why}" for known in mine)
         wanted = f" of {self._model}" if self._model else ""
+        if others := self._others():
+            listed += f"\n  There are servers of {others}: choose with --model."
         return ServerGone(
             f"{folder}: no server{wanted} is there or on its way.{listed}\nStart one (`sbatch slurm/server.sh`, or "
             "`captionqa serve`), look at `captionqa servers`, then run the same command again: what was answered is "

@@ -70,7 +70,7 @@ async def _find(
 def _no_server(heard: list[str], error: Exception) -> str:
     # What the pool says of a wait does not apply: nobody waited.
     said = (line.removeprefix("waiting for ").split(", up to ")[0] for line in dict.fromkeys(heard))
-    tried = "\n".join(f"  {line}" for line in said) or f"  {error}"
+    tried = "\n".join(f"  {line}" for line in said) or f"  {error or 'nothing was heard of one'}"
     return (
         f"no server answers:\n{tried}\nWait for it with --server-wait SECONDS, look at `captionqa servers`, or start "
         "one (`sbatch slurm/server.sh`, `captionqa serve`; to try things without a GPU, `captionqa standin`)."

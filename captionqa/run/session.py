@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,12 +26,12 @@ from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.pacing import START
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
-from captionqa.errors import CaptionQAError, ExitCode, ServerError, UsageError
+from captionqa.errors import CaptionQAError, ExitCode, ServerError
 from captionqa.run.abilities import Probe, finding_out, image_references, local_files
 from captionqa.run.answer_probes import constrains_choices, shows_open_thinking
 from captionqa.run.client import Client
 from captionqa.run.connection import Http
-from captionqa.run.context import Context
+from captionqa.run.context import Context, settled
 from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
@@ -207,7 +207,7 @@ class _Session:
             async with servers as (pool, http):
                 with signals.cancelling_this_task():
                     await pool.open(settings.model)
-                    self._settle_context(pool)
+                    self.task.asking = settled(self.task.asking, pool.context_tokens)
                     identity = self.task.identity(pool.model)
                     model_name = settings.model_name or pool.model.rstrip("/").rpartition("/")[2]
                     paths = self.task.paths(settings.output_dir, model_name, settings.run_name)
@@ -325,7 +325,7 @@ class _Session:
         pacer = Pacer(pool, asking(http.session), patience_s=patience_s, resize=runner.resize)
         async with pacer.at_work():
             yield
-        if pacer.found:
+        if pacer.found and runner.counts:
             found = ", ".join(f"{limit} at {url}" for url, limit in pacer.found.items())
             self.progress.say(f"requests in flight found by --max-concurrency auto: {found}")
 
@@ -343,21 +343,6 @@ class _Session:
                 f"{self.task.asking.sampling.max_tokens} before they began: the model was still thinking. Give it more "
                 "(thinking models: 4096 and up), or --no-thinking where it can do without."
             )
-
-    def _settle_context(self, pool: EndpointPool) -> None:
-        """With --fit the context decides what the model is shown, so it is one number for the whole run.
-
-        Raises: UsageError when it is not known, or more than a server has.
-        """
-        asking = self.task.asking
-        if not asking.fit:
-            return
-        said, known = asking.context_tokens, pool.context_tokens
-        if said is None and known is None:
-            raise UsageError("--fit: the server does not say how long its context is. Say it with --context-tokens N.")
-        if said is not None and known is not None and said > known:
-            raise UsageError(f"--context-tokens {said}: more than the server's context of {known} tokens.")
-        self.task.asking = replace(asking, context_tokens=said or known)
 
     def _request_format(self, model: str) -> RequestFormat:
         asking = self.task.asking

@@ -101,7 +101,8 @@ def find_run(run: Path, output_dir: Path) -> RunPaths:
             if fitting:
                 return max(fitting, key=lambda paths: len(paths.stem))
         if place.is_dir():
-            runs = sorted(place.rglob(f"*{IDENTITY_SUFFIX}"))
+            # Those that have a --run-name lie in folders below.
+            runs = sorted(place.glob(f"*{IDENTITY_SUFFIX}")) or sorted(place.rglob(f"*{IDENTITY_SUFFIX}"))
             if len(runs) == 1:
                 return RunPaths.of_identity_file(runs[0])
             if runs:

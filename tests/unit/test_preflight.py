@@ -137,7 +137,10 @@ def test_a_picture_counts_as_seen_only_when_it_made_the_prompt_longer(
         http = Http(connect_timeout_s=1, request_timeout_s=1)
         try:
             endpoint = Endpoint(Scripted(text, image), 1)
-            return await look_at_server(endpoint, "m", http, Expected(with_images, 50, choice=False))
+            expected = Expected(
+                images=with_images, shares_images=False, most_tokens=50, context_tokens=None, choice=False
+            )
+            return await look_at_server(endpoint, "m", http, expected)
         finally:
             await http.aclose()
 

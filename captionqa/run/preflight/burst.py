@@ -11,6 +11,7 @@ from captionqa.core.items import Item
 from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.run.client import Client
+from captionqa.run.context import Context
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import prepare
 from captionqa.run.tasks import Task
@@ -37,7 +38,9 @@ class Burst:
 
 async def measure(pool: EndpointPool, task: Task, items: Sequence[Item], *, senders: int, seconds: float) -> Burst:
     """Ask these items for at most ``seconds``; those in flight then are left. Whole rounds of them are asked once."""
-    request_format = RequestFormat.of(pool.model, task.asking.system_prompt, task.asking.sampling)
+    asking = task.asking
+    request_format = RequestFormat.of(pool.model, asking.system_prompt, asking.sampling, asking.extras)
+    context = Context(pool, asking, request_format)
     images = ImageCache(task.asking.policy, max_bytes=task.image_cache_bytes)
     waiting = iter(items)
     client, burst, started = Client(pool), Burst(), time.monotonic()
@@ -47,7 +50,8 @@ async def measure(pool: EndpointPool, task: Task, items: Sequence[Item], *, send
             prepared = await asyncio.to_thread(prepare, item, request_format, images)
             if prepared.outcome is not None:
                 continue
-            outcome = await client.ask(prepared.body)
+            placed = await context.place(prepared)
+            outcome = placed.outcome or await client.ask(placed.body)
             burst.seconds = time.monotonic() - started
             if outcome.answered:
                 burst.answered += 1

@@ -131,7 +131,7 @@ def _images(data: Data) -> Check:
             "Image paths are relative to --dataset-path: is it the right folder?" if missing else "Replace the images."
         )
         return failed("images", found, way_out)
-    return noted("images", found, "They end as typed failures beside the accuracy. --full names all of them.")
+    return noted("images", found, "They end as typed failures beside the accuracy. --full --json names all of them.")
 
 
 def _tokens(data: Data) -> Check:

@@ -10,13 +10,14 @@ from typing import Any
 from captionqa.core.checks import Check, all_well, failed, noted, passed, skipped
 from captionqa.errors import ServerError, UsageError
 from captionqa.run.abilities import Probe, finding_out, image_references, local_files
+from captionqa.run.context import settled
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.opened import following
 from captionqa.run.preflight.burst import Burst, measure
 from captionqa.run.preflight.data import Data, look_at_data
 from captionqa.run.preflight.servers import Expected, look_at_server, no_server
 from captionqa.run.preflight.storage import look_at_storage
-from captionqa.run.session import Settings
+from captionqa.run.session import ImageTransport, Settings
 from captionqa.run.tasks import Task
 
 SAMPLE_ITEMS = 200
@@ -92,8 +93,9 @@ async def _look_at_servers(
         say(words)
 
     probes: list[Probe] = [image_references]
-    if task is not None:
-        probes.append(local_files(task.dataset, say, wanted=False))
+    if task is not None and settings.image_transport is not ImageTransport.INLINE:
+        wanted = settings.image_transport is ImageTransport.FILE
+        probes.append(local_files(task.dataset, say, wanted=wanted))
     async with following(
         settings.servers,
         settings.model,
@@ -106,6 +108,8 @@ async def _look_at_servers(
         try:
             async with asyncio.timeout(settings.server_wait_s):  # also for a server whose job waits in the queue
                 await pool.open(settings.model)
+            if task is not None:
+                task.asking = settled(task.asking, pool.context_tokens)
         except (ServerError, UsageError) as error:
             findings.checks += no_server(str(error))
             return
@@ -114,7 +118,13 @@ async def _look_at_servers(
             return
         await pool.join(OTHERS_WITHIN_S)
         images = task is None or bool(findings.data and any(item.images for item in findings.data.sample))
-        expected = Expected(images, _most_tokens(task, findings.data), task is not None and task.needs_choice)
+        expected = Expected(
+            images=images,
+            shares_images=task is not None and task.shares_images,
+            most_tokens=_most_tokens(task, findings.data),
+            context_tokens=task.asking.context_tokens if task is not None else None,
+            choice=task is not None and task.needs_choice,
+        )
         for endpoint in list(pool.endpoints):
             if endpoint.up:
                 findings.checks += await look_at_server(endpoint, pool.model, http, expected)

@@ -36,8 +36,12 @@ class Expected:
 
     images: bool
     """Whether it sends images."""
+    shares_images: bool
+    """Whether several items may be about one image."""
     most_tokens: int
-    """Of the longest request with its answer, as far as it is known."""
+    """Of the longest request with its answer, as far as it is known; 0 when it is not."""
+    context_tokens: int | None
+    """What the user said that the context is."""
     choice: bool
     """Whether it needs answers that are constrained to choices."""
 
@@ -74,9 +78,9 @@ async def look_at_server(endpoint: Endpoint, model: str, http: Http, expected: E
         passed("metrics", f"{counts.running} running, {counts.waiting} waiting")
         if counts
         else noted("metrics", "none of vLLM's", "--max-concurrency auto then goes by latency and throughput."),
-        _context(endpoint.abilities.max_model_len, expected.most_tokens),
+        _context(endpoint.abilities.max_model_len, expected),
         await _choice(endpoint, model, wanted=expected.choice),
-        _images(endpoint.abilities),
+        _images(endpoint.abilities, shared=expected.shares_images),
     ]
 
 
@@ -132,10 +136,15 @@ def _picture(asked: Asked, text_tokens: int | None, *, images: bool) -> Check:
     return passed(name, f"{answered}; the picture took {more} tokens")
 
 
-def _context(length: int | None, most_tokens: int) -> Check:
+def _context(length: int | None, expected: Expected) -> Check:
     name = "context length"
+    most_tokens = expected.most_tokens
+    if expected.context_tokens is not None:
+        length = min(length or expected.context_tokens, expected.context_tokens)
     if length is None:
         return noted(name, "the server does not say", "What does not fit is rejected by the server, and typed so.")
+    if not most_tokens:
+        return passed(name, f"{length} tokens")
     found = f"{length} tokens; the longest item seen needs about {most_tokens} with its answer"
     if most_tokens > length:
         way_out = "Serve with a larger --max-model-len, or reduce images: --max-pixels, --fit."
@@ -152,7 +161,9 @@ async def _choice(endpoint: Endpoint, model: str, *, wanted: bool) -> Check:
     return passed(name, "an answer keeps to the choices it is given (--answer-mode choice)")
 
 
-def _images(abilities: Abilities) -> Check:
-    sent = "once for all questions about it" if abilities.image_references else "with every question about it"
-    by_path = "the server reads the data set's files itself" if abilities.local_files else "images are sent inline"
-    return passed("image transport", f"{by_path}; an image goes {sent}")
+def _images(abilities: Abilities, *, shared: bool) -> Check:
+    found = "the server reads the data set's files itself" if abilities.local_files else "images are sent inline"
+    if shared:
+        once = "an image need not be sent again" if abilities.image_references else "an image goes with every question"
+        found = f"{found}; {once}"
+    return passed("image transport", found)

@@ -31,7 +31,8 @@ def look_at_storage(output_dir: Path, items: int, max_tokens: int) -> list[Check
     except OSError as error:
         way_out = "Choose another --output-dir, free some space, or ask for more quota."
         return [failed("output folder", f"{output_dir}: cannot be written ({error.strerror})", way_out)]
-    return [passed("output folder", f"{output_dir} can be written"), _space(existing, items, max_tokens)]
+    written = passed("output folder", f"{output_dir} can be written")
+    return [written, _space(existing, items, max_tokens)] if items else [written]
 
 
 def _space(folder: Path, items: int, max_tokens: int) -> Check:
