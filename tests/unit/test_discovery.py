@@ -280,6 +280,17 @@ def test_a_server_that_refuses_its_old_key_has_restarted_and_fails_no_item(world
     within_time(body)
 
 
+def test_a_model_that_no_server_has_is_told_with_those_that_are_there(world: World) -> None:
+    async def body() -> None:
+        world.publish("a")
+        with pytest.raises(ServerGone, match=r"no server of org/nope .*\n.*servers of org/model: choose with --model"):
+            async with world.following("org/nope"):
+                pass
+        assert any("there is one of org/model (--model)" in words for words in world.heard)
+
+    within_time(body)
+
+
 def test_with_servers_of_two_models_the_user_must_choose(world: World) -> None:
     async def body() -> None:
         world.publish("a")

@@ -186,6 +186,20 @@ def test_a_server_that_needs_no_key_and_a_context_that_is_too_short_are_noted(tm
     assert "speed" not in checks
 
 
+def test_a_context_that_was_said_and_fitting_mean_what_they_mean_in_the_run(tmp_path: Path) -> None:
+    plain = task(images(tmp_path / "d", 2, (640, 640)))  # 400 vision tokens
+    with StandInServer(StandInConfig()) as server:
+        short = settings(tmp_path, server.url)
+        plain.asking = replace(plain.asking, sampling=replace(CAPTION_SAMPLING, max_tokens=20), context_tokens=200)
+        found = by_name(look_at_everything(plain, short, Wishes(burst_s=30), print).checks)
+        assert found["context length"].mark is Mark.NOTED
+        assert found["speed"].mark is Mark.FAILED
+        assert "too_long" in found["speed"].found
+        plain.asking = replace(plain.asking, fit=True)
+        found = by_name(look_at_everything(plain, short, Wishes(burst_s=30), print).checks)
+        assert found["speed"].mark is Mark.PASSED
+
+
 def test_the_table_has_signs_ways_out_and_a_count() -> None:
     table = checks_table([passed("a", "fine"), failed("bb", "bad", "do this"), noted("c", "so"), skipped("d", "why")])
     lines = table.splitlines()

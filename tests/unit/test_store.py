@@ -275,6 +275,8 @@ def test_a_run_is_found_by_any_of_its_files_or_by_the_folder_that_holds_it_alone
     for folder in ("qa/m", "qa"):
         assert find_run(Path(folder), output) == alone
         assert find_run(output / folder, Path("output")) == alone
+    begin(RunPaths(output / "qa" / "m" / "second", "m_qa"), "a.jpg", shard=Shard(0, 2))
+    assert find_run(Path("qa/m"), output) == alone, "runs with a name of their own lie in folders below"
     with pytest.raises(UsageError, match=r"holds 2 runs; name one of them:\n.*m_long.run.json\n.*m_long_v2.run.json"):
         find_run(Path("captions"), output)
     (output / "empty").mkdir()
