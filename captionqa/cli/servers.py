@@ -66,7 +66,10 @@ def servers(output_dir: Path, as_json: bool, **_: Any) -> int:
     if rows:
         click.echo(servers_table(rows))
     else:
-        click.echo(f"no server is published below {output_dir.absolute()}/servers. Start one: sbatch slurm/server.sh")
+        click.echo(
+            f"no server is published below {output_dir.absolute()}/servers. Start one: sbatch slurm/server.sh, or "
+            "`captionqa serve` on this node"
+        )
     for name, why in listed.ignored.items():
         click.echo(f"{name}.json is ignored: {why}", err=True)
     if any(one.dead for one in listed.servers):

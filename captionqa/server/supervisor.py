@@ -160,8 +160,8 @@ class Supervisor:
             self._child = await Child.spawn(command.argv, environment, output)
         except OSError as error:
             raise _CannotStart(
-                f"{command.argv[0]}: cannot be run ({error.strerror}). Install vLLM here (pip install "
-                "'captionqa[server]'), name it with --vllm-command, or give a --container."
+                f"{command.argv[0]}: cannot be run ({error.strerror}). Install vLLM here (from a checkout: "
+                "pip install '.[server]'), name it with --vllm-command, or give a --container"
             ) from error
         finally:
             os.close(output)
