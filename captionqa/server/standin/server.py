@@ -184,6 +184,10 @@ class StandInServer:
             for transport in held:
                 transport.abort()  # closing alone waits for a peer that reads no more
             await asyncio.sleep(0.05)  # … and to close what was aborted
+            while late := [one for one in _transports(server) if not one.is_closing()]:
+                for transport in late:  # a busy machine hands over later still
+                    transport.abort()
+                await asyncio.sleep(0.05)
 
 
 def _transports(server: web.Server | None) -> list[asyncio.Transport]:
