@@ -109,13 +109,13 @@ def said_by(name: str) -> str | None:
     return "the config file" if source is ParameterSource.DEFAULT_MAP else None
 
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 CONFIG_FILE = click.option(
     "--config",
-    type=_FILE,
+    type=FILE,
     is_eager=True,
     expose_value=False,
     callback=read_config,
@@ -123,11 +123,29 @@ CONFIG_FILE = click.option(
     show_envvar=True,
     help="TOML file with these options as names.",
 )
+SERVER_URL = option(
+    "--server-url", multiple=True, metavar="URL", help="Base URL of a server, with or without /v1. Repeatable."
+)
+API_KEY_FILE = option(
+    "--api-key-file", type=FILE, help="File that holds the server's API key (never given on a command line)."
+)
+MODEL = option("--model", metavar="NAME", help="Served model to ask; default: what the server serves.")
+STRICT_OPENAI = option(
+    "--strict-openai",
+    is_flag=True,
+    help="Leave out top_k and repetition_penalty, for servers that refuse vLLM's extensions.",
+)
+MAX_PIXELS = option(
+    "--max-pixels",
+    type=click.IntRange(min=1024),
+    default=4_194_304,
+    help="Larger images are downscaled before they are sent.",
+)
 _SHARED = (
-    option("--server-url", multiple=True, metavar="URL", help="Base URL of a server, with or without /v1. Repeatable."),
-    option("--api-key-file", type=_FILE, help="File that holds the server's API key (never given on a command line)."),
-    option("--output-dir", type=_FOLDER, default=Path("output"), help="Where runs are kept."),
-    option("--model", metavar="NAME", help="Served model to ask; default: what the server serves."),
+    SERVER_URL,
+    API_KEY_FILE,
+    option("--output-dir", type=FOLDER, default=Path("output"), help="Where runs are kept."),
+    MODEL,
     option("--model-name", metavar="NAME", help="Name of the output folder; default: the model's after the last /."),
     option("--run-name", metavar="NAME", help="A folder of its own below the model's, for a separate run."),
     option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens. caption 256, qa 128."),
@@ -135,25 +153,16 @@ _SHARED = (
     option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="caption 0.8, qa 1."),
     option("--top-k", type=int, help="caption 20, qa -1 (off)."),
     option("--presence-penalty", type=float, help="caption 1.5, qa 0."),
-    option("--repetition-penalty", type=_POSITIVE, help="1 (off)."),
+    option("--repetition-penalty", type=POSITIVE, help="1 (off)."),
     option("--seed", type=int, help="Sampling seed, sent with every request. Default 0."),
-    option(
-        "--strict-openai",
-        is_flag=True,
-        help="Leave out top_k and repetition_penalty, for servers that refuse vLLM's extensions.",
-    ),
+    STRICT_OPENAI,
     option(
         "--thinking/--no-thinking",
         default=None,
         help="Tell the model to reason before it answers, or not to (enable_thinking). Default: nothing is said.",
     ),
     option("--system-prompt", metavar="TEXT", help="System message before every request."),
-    option(
-        "--max-pixels",
-        type=click.IntRange(min=1024),
-        default=4_194_304,
-        help="Larger images are downscaled before they are sent.",
-    ),
+    MAX_PIXELS,
     option(
         "--fit", is_flag=True, help="Downscale an item's images where prompt and answer would not fit into the context."
     ),
@@ -194,9 +203,9 @@ _SHARED = (
     option(
         "--skip-preflight", is_flag=True, help="Do not try a test image, the first items' files and the disk before."
     ),
-    option("--server-wait", type=_POSITIVE, default=600.0, metavar="SECONDS", help="How long to wait for a server."),
-    option("--request-timeout", type=_POSITIVE, default=300.0, metavar="SECONDS", help="Longest wait for an answer."),
-    option("--drain-seconds", type=_POSITIVE, default=25.0, help="After a signal, how long requests may finish."),
+    option("--server-wait", type=POSITIVE, default=600.0, metavar="SECONDS", help="How long to wait for a server."),
+    option("--request-timeout", type=POSITIVE, default=300.0, metavar="SECONDS", help="Longest wait for an answer."),
+    option("--drain-seconds", type=POSITIVE, default=25.0, help="After a signal, how long requests may finish."),
     option(
         "--requeue-limit",
         type=click.IntRange(min=0),

@@ -15,7 +15,7 @@ from captionqa.cli.options import said_by, unknown_variables
 from captionqa.cli.own_server import own_server
 from captionqa.core.items import Item
 from captionqa.core.outcomes import OutcomeKind
-from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, RequestFormat, Sampling
+from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, Sampling
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
 from captionqa.errors import ExitCode, UsageError
@@ -247,7 +247,7 @@ def _dry_run(task: Task, options: Options) -> ExitCode:
 
 def _first_request(task: Task, item: Item, model: str) -> Any:
     asking = task.asking
-    request_format = RequestFormat.of(model, asking.system_prompt, asking.sampling, asking.extras)
+    request_format = asking.request_format(model)
     prepared = prepare(item, request_format, ImageCache(asking.policy))
     if prepared.outcome is not None:
         return {"not sent": prepared.outcome.to_dict()}

@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from captionqa.cli.options import CONFIG_FILE, CommandT, option, said_by, unknown_variables
+from captionqa.cli.options import (
+    API_KEY_FILE,
+    CONFIG_FILE,
+    FOLDER,
+    MAX_PIXELS,
+    MODEL,
+    POSITIVE,
+    SERVER_URL,
+    STRICT_OPENAI,
+    CommandT,
+    option,
+    said_by,
+    unknown_variables,
+)
 
 if TYPE_CHECKING:
     from captionqa.run.streaming import Answer, Piece
     from captionqa.run.talk import Talk
-
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 
 _GENERATION = (
     option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens. Default 1024."),
@@ -26,28 +35,19 @@ _GENERATION = (
     option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Default 0.8."),
     option("--top-k", type=int, help="Default 20; -1 is off."),
     option("--presence-penalty", type=float, help="Default 1.5."),
-    option("--repetition-penalty", type=_POSITIVE, help="Default 1 (off)."),
+    option("--repetition-penalty", type=POSITIVE, help="Default 1 (off)."),
     option("--seed", type=int, help="Sampling seed. Default 0."),
     option("--system-prompt", metavar="TEXT", help="System message before everything else."),
-    option(
-        "--max-pixels",
-        type=click.IntRange(min=1024),
-        default=4_194_304,
-        help="Larger images are downscaled before they are sent.",
-    ),
+    MAX_PIXELS,
 )
 _OTHERS = (
-    option("--server-url", multiple=True, metavar="URL", help="Base URL of a server, with or without /v1. Repeatable."),
-    option("--api-key-file", type=_FILE, help="File that holds the server's API key (never given on a command line)."),
-    option("--output-dir", type=_FOLDER, default=Path("output"), help="Where servers are published."),
-    option("--model", metavar="NAME", help="Served model to ask; default: what the server serves."),
-    option(
-        "--strict-openai",
-        is_flag=True,
-        help="Leave out top_k and repetition_penalty, for servers that refuse vLLM's extensions.",
-    ),
-    option("--server-wait", type=_POSITIVE, metavar="SECONDS", help="Wait for a server. Default: fail at once."),
-    option("--request-timeout", type=_POSITIVE, default=300.0, metavar="SECONDS", help="Longest pause of an answer."),
+    SERVER_URL,
+    API_KEY_FILE,
+    option("--output-dir", type=FOLDER, default=Path("output"), help="Where servers are published."),
+    MODEL,
+    STRICT_OPENAI,
+    option("--server-wait", type=POSITIVE, metavar="SECONDS", help="Wait for a server. Default: fail at once."),
+    option("--request-timeout", type=POSITIVE, default=300.0, metavar="SECONDS", help="Longest pause of an answer."),
     option(
         "--show-reasoning/--hide-reasoning",
         default=None,

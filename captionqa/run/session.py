@@ -24,7 +24,6 @@ from typing import Any, Protocol
 from captionqa.core.keys import shard_of
 from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.pacing import START
-from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.errors import CaptionQAError, ExitCode, ServerError
 from captionqa.run.abilities import Probe, finding_out, image_references, local_files
@@ -305,7 +304,7 @@ class _Session:
                     store,
                     senders=self.settings.max_concurrency or int(START),
                     takes_empty=self.task.takes_empty,
-                    context=Context(pool, self.task.asking, self._request_format(pool.model)),
+                    context=Context(pool, self.task.asking, self.task.asking.request_format(pool.model)),
                     on_outcome=self._on_outcome,
                 )
                 with signals.calling(stop, runner.stop_now):
@@ -344,10 +343,6 @@ class _Session:
                 "(thinking models: 4096 and up), or --no-thinking where it can do without."
             )
 
-    def _request_format(self, model: str) -> RequestFormat:
-        asking = self.task.asking
-        return RequestFormat.of(model, asking.system_prompt, asking.sampling, asking.extras)
-
     def _feed(self, pool: EndpointPool, store: RunStore) -> Feed:
         asking = self.task.asking
         threads = max(2, min(MOST_THREADS, len(os.sched_getaffinity(0))))
@@ -363,7 +358,7 @@ class _Session:
             items = side_by_side(items, ahead=lambda: AHEAD * max(at_once, pool.in_flight))
         return Feed(
             items,
-            self._request_format(pool.model),
+            self.task.asking.request_format(pool.model),
             ImageCache(asking.policy, max_bytes=self.task.image_cache_bytes),
             threads=threads,
             max_ready=PULLED_TOGETHER * (threads + 1),  # every thread has room to work, and one batch lies ready

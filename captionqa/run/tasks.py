@@ -18,7 +18,7 @@ from captionqa.core.keys import item_key
 from captionqa.core.metrics import MetricsFold
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.prompts import render_prompt
-from captionqa.core.requests import Sampling
+from captionqa.core.requests import RequestFormat, Sampling
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.folders import count_images, iter_images
 from captionqa.data.prompt_files import PromptStyle
@@ -50,6 +50,10 @@ class Asking:
     def extras(self) -> dict[str, Any]:
         """Fields that every request has besides messages and sampling."""
         return {} if self.thinking is None else {"chat_template_kwargs": {"enable_thinking": self.thinking}}
+
+    def request_format(self, model: str) -> RequestFormat:
+        """What all request bodies have in common."""
+        return RequestFormat.of(model, self.system_prompt, self.sampling, self.extras)
 
     def identity(self) -> dict[str, Any]:
         images: dict[str, Any] = {"max_pixels": self.policy.max_pixels}

@@ -152,7 +152,6 @@ def test_llavas_template_writes_its_conversation() -> None:
     assert text == "Be short.\nUSER: <image>\nWhat is it? ASSISTANT: A dog.\nUSER: Sure? ASSISTANT:"
 
 
-@pytest.mark.skipif(not DOCS.is_file(), reason="not run from a checkout")
 def test_the_table_in_the_docs_is_the_data_files() -> None:
     text = DOCS.read_text(encoding="utf-8")
     assert markdown_table(catalogue().presets) in text, "run: captionqa models --markdown, and paste it into the page"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from captionqa.core.items import Item
-from captionqa.core.requests import RequestFormat
 from captionqa.data.image_cache import ImageCache
 from captionqa.run.client import Client
 from captionqa.run.context import Context
@@ -39,9 +38,9 @@ class Burst:
 async def measure(pool: EndpointPool, task: Task, items: Sequence[Item], *, senders: int, seconds: float) -> Burst:
     """Ask these items for at most ``seconds``; those in flight then are left. Whole rounds of them are asked once."""
     asking = task.asking
-    request_format = RequestFormat.of(pool.model, asking.system_prompt, asking.sampling, asking.extras)
+    request_format = asking.request_format(pool.model)
     context = Context(pool, asking, request_format)
-    images = ImageCache(task.asking.policy, max_bytes=task.image_cache_bytes)
+    images = ImageCache(asking.policy, max_bytes=task.image_cache_bytes)
     waiting = iter(items)
     client, burst, started = Client(pool), Burst(), time.monotonic()
 
