@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from captionqa.core.answers.letters import Reading, Reason
-from captionqa.core.answers.options import LETTERS, Options, is_word, tokens
+from captionqa.core.answers.options import LETTERS, Options, end_of, is_word, tokens
 
 _NAME = (
     r"(?i:(?:the |la |el |die )?(?:option|choice|answer|letter|alternative|statement|opci[oó]n|opção|选项|选"
@@ -102,10 +102,8 @@ def skip_own(text: str, at: int, letter: str, options: Options, limit: int) -> i
     """Past the text of this letter's own option, if that follows, and its closing bracket."""
     index = LETTERS.index(letter)
     if index < len(options.keys) and options.keys[index]:
-        key = options.keys[index]
-        found = tokens(text, at, min(limit, at + 2 * len(options.texts[index]) + 40))
-        if tuple(token.key for token in found[: len(key)]) == key:
-            at = found[len(key) - 1].end
+        end = min(limit, at + 2 * len(options.texts[index]) + 40)
+        at = end_of(options.keys[index], text, at, end) or at
     while at < limit and text[at] in ")] ":
         at += 1
     return at

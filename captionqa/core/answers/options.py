@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from captionqa.core.answers.sections import normalise, without_markup
@@ -145,8 +145,22 @@ def _number(digits: str) -> str:
 
 def tokens(text: str, start: int = 0, end: int | None = None) -> list[Token]:
     """Words, numbers and signs between two offsets; articles and punctuation are left out."""
-    found = []
-    for match in _TOKENS.finditer(text, start, len(text) if end is None else end):
+    return list(_tokens(text, start, len(text) if end is None else end))
+
+
+def end_of(key: Sequence[str], text: str, start: int, end: int) -> int | None:
+    """Where the text that begins with just these words ends; None when it begins otherwise. Reads no further."""
+    found = _tokens(text, start, end)
+    last = None
+    for part in key:
+        last = next(found, None)
+        if last is None or last.key != part:
+            return None
+    return last.end if last else None
+
+
+def _tokens(text: str, start: int, end: int) -> Iterator[Token]:
+    for match in _TOKENS.finditer(text, start, end):
         kind, raw = match.lastgroup, match.group()
         if kind == "word":
             key = _fold(raw)
@@ -160,8 +174,7 @@ def tokens(text: str, start: int = 0, end: int | None = None) -> list[Token]:
             key = _number(raw)
         else:
             key = raw.translate(_SUPERSCRIPTS)
-        found.append(Token(key, match.start(), match.end()))
-    return found
+        yield Token(key, match.start(), match.end())
 
 
 def _keys(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import re
 
 from captionqa.core.answers.candidates import by_text, resolve, skip_own
 from captionqa.core.answers.letters import Reading, Reason
-from captionqa.core.answers.options import LETTERS, Options, tokens
+from captionqa.core.answers.options import LETTERS, Options, end_of, tokens
 
 _SHORT = re.compile(
     r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly),? )?(?i:the )?(?i:(?:option|choice"
@@ -168,14 +168,12 @@ def labelled(text: str, options: Options) -> Reading | None:
         key = options.keys[LETTERS.index(letter)]
         if not key:
             continue
-        following = tokens(
-            text, match.end(), min(len(text), match.end() + 2 * len(options.texts[LETTERS.index(letter)]) + 20)
-        )
-        if tuple(token.key for token in following[: len(key)]) == key:
+        limit = min(len(text), match.end() + 2 * len(options.texts[LETTERS.index(letter)]) + 20)
+        end = end_of(key, text, match.end(), limit)
+        if end is not None:
             before = text[max(0, match.start() - 40) : match.start()]
-            after = text[following[len(key) - 1].end : following[len(key) - 1].end + 40]
-            negative = _NEGATIVE.search(before.rsplit(".", 1)[-1]) or _REJECTED.match(after)
-            found.append(Reading(None if negative else letter, None, match.start(), following[len(key) - 1].end))
+            negative = _NEGATIVE.search(before.rsplit(".", 1)[-1]) or _REJECTED.match(text[end : end + 40])
+            found.append(Reading(None if negative else letter, None, match.start(), end))
     letters = {reading.letter for reading in found}
     if len(letters) == 1 and found[0].letter:
         return found[-1]
