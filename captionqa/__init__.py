@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         Server,
         ask,
         caption,
+        extract_letter,
+        grade,
         qa,
         read_run,
     )
@@ -38,6 +40,8 @@ __all__ = [
     "__version__",
     "ask",
     "caption",
+    "extract_letter",
+    "grade",
     "qa",
     "read_run",
 ]

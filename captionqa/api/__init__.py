@@ -3,6 +3,8 @@
     ask, Chat           one question, a conversation
     caption, qa         runs: resumable, with the same files, identity and errors as the commands
     read_run            the results of a run, as they are now
+    extract_letter      the letter that an output chooses
+    grade               whether an output answers its question rightly
 
 Every name here is also a name of ``captionqa`` itself, where it is imported when it is first used. Whatever goes wrong
 is an exception of `captionqa.errors`. Everything works where an event loop is running already, as in a notebook.
@@ -13,6 +15,8 @@ from captionqa.api.runs import RunOptions, caption, qa
 from captionqa.api.server import Server
 from captionqa.api.talking import Chat, ask
 from captionqa.api.watching import Progressed
+from captionqa.core.extraction import extract_letter
+from captionqa.core.grading import grade
 from captionqa.run.generation import Generation
 from captionqa.run.streaming import Answer, Piece
 
@@ -27,6 +31,8 @@ __all__ = [
     "Server",
     "ask",
     "caption",
+    "extract_letter",
+    "grade",
     "qa",
     "read_run",
 ]

@@ -16,7 +16,7 @@ from captionqa.core.outcomes import OutcomeKind
 from captionqa.errors import ExitCode, InputError
 from captionqa.run.journal import Record
 from captionqa.run.store import RunPaths, find_run, read_identity, read_journals
-from captionqa.run.tasks import fold_of, summary_of
+from captionqa.run.tasks import entries, fold_of, summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,8 @@ class RunResult:
         fold = fold_of(self.identity)
         if isinstance(fold, CaptionFold):
             return pd.DataFrame([_caption_row(fold, r) for r in self.records()], columns=_CAPTION_COLUMNS)
-        return pd.DataFrame([fold.add(r) or _failed_question(r) for r in self.records()], columns=_QUESTION_COLUMNS)
+        rows = [row or _failed_question(record) for record, row in entries(fold, self.records())]
+        return pd.DataFrame(rows, columns=_QUESTION_COLUMNS)
 
     def categories(self) -> pd.DataFrame:
         """Counts and accuracy per category, indexed by it. Raises: InputError for a run of captions."""
@@ -112,8 +113,8 @@ def read_run(run: str | os.PathLike[str], output_dir: str | os.PathLike[str] = "
     assert identity is not None, "find_run found its file"
     index = read_journals(paths)
     fold = fold_of(identity)
-    for record in index.records():
-        fold.add(record)
+    for _ in entries(fold, index.records()):
+        pass
     return RunResult(paths.folder, identity, summary_of(identity, fold, index), _paths=paths)
 
 

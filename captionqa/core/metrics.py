@@ -91,14 +91,13 @@ class MetricsFold:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def add(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The question's result row, or None when it has no answer."""
+    def add(self, record: Mapping[str, Any], grading: Grade | None) -> dict[str, Any] | None:
+        """The question's result row, or None when it has no answer (``grading`` is None just then)."""
         self.n += 1
         usage = record.get("usage") or {}
         self.prompt_tokens += usage.get("prompt_tokens", 0)
         self.completion_tokens += usage.get("completion_tokens", 0)
         category = self.categories.setdefault(record["facts"]["category"], _Tally())
-        grading = grade_record(record)
         if grading is None:
             self.failures.add(record)
             self.overall.failed += 1

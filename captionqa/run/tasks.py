@@ -7,7 +7,7 @@ In: options that were checked, and the data set. Out: items, an identity, export
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from captionqa.data.folders import count_images, iter_images
 from captionqa.data.prompt_files import PromptStyle
 from captionqa.errors import InputError, UsageError
 from captionqa.run.exports import JsonObject, json_object, write_json
+from captionqa.run.grading import graded
 from captionqa.run.journal import JournalIndex, Record
 from captionqa.run.store import RunPaths
 
@@ -165,8 +166,7 @@ def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex
         (".json", "_summary.json") if identity["task"] == "caption" else ("_results.json", "_metrics.json")
     )
     with json_object(paths.export(answers)) as answered, json_object(paths.export("_failed.json")) as failed:
-        for record in index.records():
-            entry = fold.add(record)
+        for record, entry in entries(fold, index.records()):
             if entry is None:
                 _add_failure(failed, record)
             else:
@@ -179,6 +179,16 @@ def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex
 def fold_of(identity: Mapping[str, Any]) -> CaptionFold | MetricsFold:
     """What folds the records of a run: an entry for each that was answered, counts over all."""
     return CaptionFold() if identity["task"] == "caption" else MetricsFold()
+
+
+def entries(fold: CaptionFold | MetricsFold, records: Iterable[Record]) -> Iterator[tuple[Record, Any | None]]:
+    """Each record with its entry in the export, None when it has no answer; the fold takes in every one of them."""
+    if isinstance(fold, CaptionFold):
+        for record in records:
+            yield record, fold.add(record)
+    else:
+        for record, grading in graded(records):
+            yield record, fold.add(record, grading)
 
 
 def summary_of(identity: Mapping[str, Any], fold: CaptionFold | MetricsFold, index: JournalIndex) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionqa.core.metrics import MetricsFold
+from captionqa.core.metrics import MetricsFold, grade_record
 from captionqa.core.outcomes import OutcomeKind
 
 FACTS: dict[str, Any] = {
@@ -28,12 +28,16 @@ def record(outcome: str = "answered", *, category: str = "arithmetic", **fields:
 def folded(*records: dict[str, Any]) -> dict[str, Any]:
     fold = MetricsFold()
     for each in records:
-        fold.add(each)
+        fold.add(each, grade_record(each))
     return fold.summary()
 
 
+def folded_row(given: dict[str, Any]) -> dict[str, Any] | None:
+    return MetricsFold().add(given, grade_record(given))
+
+
 def test_a_result_row_has_everything_a_reviewer_needs() -> None:
-    row = MetricsFold().add(record(output="The answer is (A).", reasoning="Hm."))
+    row = folded_row(record(output="The answer is (A).", reasoning="Hm."))
     assert row == {
         "qid": "q1",
         "question": "Which parity?",
@@ -57,18 +61,16 @@ def test_a_result_row_has_everything_a_reviewer_needs() -> None:
 
 
 def test_placeholders_that_did_not_fit_flag_the_row() -> None:
-    fold = MetricsFold()
     flagged, plain = record(), record()
     flagged["facts"]["placeholders_fit"] = False
-    assert (fold.add(flagged) or {})["placeholders_fit"] is False
-    assert "placeholders_fit" not in (fold.add(plain) or {})
+    assert (folded_row(flagged) or {})["placeholders_fit"] is False
+    assert "placeholders_fit" not in (folded_row(plain) or {})
 
 
 def test_a_failed_question_is_beside_the_total_and_has_no_row() -> None:
-    fold = MetricsFold()
-    assert fold.add(record("failed", reason="timeout")) is None
-    fold.add(record())
-    metrics = fold.summary()
+    failed = record("failed", reason="timeout")
+    assert folded_row(failed) is None
+    metrics = folded(failed, record())
     assert (metrics["n"], metrics["total_questions"], metrics["correct_answers"], metrics["failed"]) == (2, 1, 1, 1)
     assert metrics["overall_accuracy"] == 1.0
     assert metrics["failed_by_kind"] == {"failed": 1}
@@ -118,7 +120,7 @@ records = st.builds(
 @given(st.lists(records, max_size=30))
 def test_every_question_is_counted_exactly_once(given_records: list[dict[str, Any]]) -> None:
     fold = MetricsFold()
-    rows = [row for each in given_records if (row := fold.add(each)) is not None]
+    rows = [row for each in given_records if (row := fold.add(each, grade_record(each))) is not None]
     metrics = fold.summary()
     verdicts = ("wrong", "unparsed", "truncated")
     assert metrics["n"] == len(given_records)

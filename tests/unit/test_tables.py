@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from captionqa.core.metrics import MetricsFold
+from captionqa.core.metrics import MetricsFold, grade_record
 from captionqa.report.tables import captions_line, metrics_table, outcome_lines, table
 
 
@@ -29,12 +29,15 @@ def record(outcome: str, output: str, category: str, finish_reason: str = "stop"
 
 def test_the_metrics_of_a_run() -> None:
     fold = MetricsFold()
-    fold.add(record("answered", "B", "geometry"))
-    fold.add(record("answered", "A", "geometry"))
-    fold.add(record("answered", "B", "geometry"))
-    fold.add(record("answered", "Let us see", "arithmetic", "length"))
-    fold.add(record("answered", "Let us see", "arithmetic"))
-    fold.add(record("bad_image", "", "charts"))
+    for each in (
+        record("answered", "B", "geometry"),
+        record("answered", "A", "geometry"),
+        record("answered", "B", "geometry"),
+        record("answered", "Let us see", "arithmetic", "length"),
+        record("answered", "Let us see", "arithmetic"),
+        record("bad_image", "", "charts"),
+    ):
+        fold.add(each, grade_record(each))
     assert metrics_table(fold.summary()).splitlines() == [
         "category    total  correct  accuracy  wrong  unparsed  truncated  failed",
         "──────────  ─────  ───────  ────────  ─────  ────────  ─────────  ──────",
