@@ -12,13 +12,9 @@ hold on a noisy machine.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
 import random
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,14 +22,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from benchmarks.real_vllm import Server, draw_photographs, free_port, vllm
 
 QUESTIONS, SIDE_PX, CONCURRENCY = 20, 448, 16
 ANSWER_TOKENS = 2
 """A letter and the end."""
-START_S = 600.0
 MODES = {
     "shuffled": "shuffled, inline",
     "grouped": "side by side, inline",
@@ -55,24 +51,6 @@ class Result:
     """Share of what was looked up in each cache: tokens in the prefix cache, images in the multimodal one."""
     server_cpu_ms: float | None
     """Of all the server's processes, per question: what decides on a CPU, also when others use the machine."""
-
-
-@dataclass(frozen=True)
-class Server:
-    url: str
-    group: int | None = None
-    """Its process group, when it was started here."""
-
-    def cpu_s(self) -> float | None:
-        if self.group is None:
-            return None
-        ticks = 0
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it has just ended
-                fields = path.read_text().rpartition(")")[2].split()
-                if int(fields[2]) == self.group:
-                    ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure(server: Server, images: int, rounds: int, modes: list[str]) -> str:
@@ -130,19 +108,12 @@ def _run(mode: str, server: Server, images: int) -> Result:
 
 def draw(folder: Path, images: int, rng: random.Random) -> None:
     """Photographs, as far as a size in bytes goes, and a shuffled question set on them."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from PIL import Image
 
-    from captionqa.data.drawn import COLORS, SHAPES, draw_image
-
-    noise = np.random.default_rng(rng.getrandbits(64))
+    draw_photographs(folder, images, SIDE_PX, rng)
     rows = []
     for number in range(images):
-        picture = draw_image(rng.choice(SHAPES), rng.choice(list(COLORS)), 1, SIDE_PX, "light", rng)
-        pixels = np.asarray(picture).astype(int) + noise.integers(-6, 7, (SIDE_PX, SIDE_PX, 3))
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number}.jpg", quality=90)
         for place in range(QUESTIONS):
             question = f"Question {place}: what color is the shape?\nA. red\nB. blue\nC. green\nD. another"
             rows.append({"qid": f"{number}-{place}", "question": question, "answer": "A", "image": f"{number}.jpg"})
@@ -204,63 +175,6 @@ def one(mode: str, folder: Path, url: str) -> None:
     print(wall_s, cpu_s, sent)
 
 
-# --- a server of its own ----------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def vllm(command: Path, model: Path, port: int, log_path: Path) -> Iterator[Server]:
-    """A vLLM server for CPUs, in a session of its own."""
-    url = f"http://127.0.0.1:{port}"
-    options = {
-        "--served-model-name": "Qwen/Qwen3-VL-4B-Instruct",
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--max-model-len": "4096",
-        "--max-num-seqs": "16",
-        "--limit-mm-per-prompt": json.dumps({"image": 4, "video": 0}),
-        "--allowed-local-media-path": tempfile.gettempdir(),
-    }
-    arguments = [
-        str(command),
-        "serve",
-        str(model),
-        "--enforce-eager",
-        *(word for pair in options.items() for word in pair),
-    ]
-    environment = {
-        **os.environ,
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "TORCH_COMPILE_DISABLE": "1",
-    }
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            _until_healthy(url, process)
-            yield Server(url, process.pid)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            urllib.request.urlopen(f"{url}/health").close()
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{process.args!r}: no server came up. Try the command by hand.")
-        time.sleep(0.5)
-
-
-def _free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a vLLM server that may read the temporary folder's files")
@@ -278,7 +192,7 @@ def main() -> None:
     elif options.url:
         print(measure(Server(options.url.rstrip("/")), options.images, options.rounds, options.modes))
     elif options.vllm and options.model:
-        with vllm(options.vllm, options.model, _free_port(), options.log) as server:
+        with vllm(options.vllm, options.model, free_port(), options.log) as server:
             print(measure(server, options.images, options.rounds, options.modes))
     else:
         parser.error("give --url, or --vllm and --model")

@@ -30,7 +30,7 @@ class RunResult:
     """Where its files are."""
     identity: Mapping[str, Any]
     """What the run is: task, model, prompt, sampling, image policy, data."""
-    summary: Mapping[str, Any]
+    summary: Mapping[str, Any] = field(repr=False)
     """The content of the run's ``_summary.json`` or ``_metrics.json``: counts that add up, for questions accuracies."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Outcomes of the call that returned this, by kind; empty for a run that was only read."""

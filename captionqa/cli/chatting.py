@@ -25,6 +25,7 @@ MORE = "\\"
 COMMANDS_HELP = """\
 /image PATH|URL …     the next question is about these images (too)
 /set NAME VALUE       change a setting: {names}
+/set NAME             back to its default
 /set                  show the settings
 /history              show what was said
 /save FILE            write the conversation to a new JSON file (without image bytes)
@@ -119,7 +120,8 @@ class Chat:
         if name not in self._settings:
             raise UsageError(f"no setting {name!r}. There are {', '.join(self._settings)}.")
         self._talk.generation = replace(generation, **{name: _value(self._settings[name], text.strip())})
-        note(f"  {name} {getattr(self._talk.generation, name)}")
+        value = getattr(self._talk.generation, name)
+        note(f"  {name} {'(default)' if value is None else value}")
 
     def _show_history(self, _: str) -> None:
         turns = self._talk.conversation.turns

@@ -20,7 +20,7 @@ class Picture:
     """One image of a question."""
 
     name: str
-    part: Mapping[str, Any]
+    part: Mapping[str, Any] = field(repr=False)
     """The content part: ``{"type": "image_url", "image_url": {"url": "data:…"}}``."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What is known of it: size, type, whether it was changed. Never its bytes."""
