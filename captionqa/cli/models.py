@@ -32,6 +32,11 @@ Examples:
 """
 
 
+LEGEND = """
+Below a card's size: GPUs of that size that one copy of the model needs; - where it does not fit.
+`captionqa models NAME` has the rest, `captionqa serve NAME` starts it."""
+
+
 @click.command(help=HELP)
 @click.argument("name", required=False)
 @option("--gpu-memory", type=click.FloatRange(min=1), metavar="GB", help="Of one GPU: what fits, and how.")
@@ -62,6 +67,7 @@ def models(
         click.echo(markdown_table(chosen))
     elif gpu_memory is None:
         click.echo(overview(chosen))
+        click.echo(LEGEND, err=True)
     else:
         click.echo(fitting(chosen, gpu_memory, gpus))
 

@@ -60,9 +60,14 @@ def preflight(full: bool, burst: float, gpus: int | None, **options: Any) -> int
         options["prompt_style"] = options["prompt_style"] or {"qa": "default"}.get(command or "", "SIMPLE")
         say = progress().say
         task = TASKS[command](options) if command else None
-        chosen = plan(options, say)
+        missing = None
+        try:
+            chosen = plan(options, say)
+        except UsageError as error:
+            # The data set can be looked at all the same. What else was wrong is raised again.
+            chosen, missing = plan({**options, "dry_run": True}, say), str(error)
         say(f"server: {chosen.server}")
-        findings = look_at_everything(task, chosen.settings, Wishes(full, burst, gpus), say)
+        findings = look_at_everything(task, chosen.settings, Wishes(full, burst, gpus), say, no_server_is=missing)
         if options["as_json"]:
             click.echo(json.dumps(findings.to_dict(), indent=2, ensure_ascii=False))
         else:

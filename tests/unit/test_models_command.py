@@ -16,7 +16,7 @@ from captionqa.server.models import catalogue
 def run(*arguments: str) -> str:
     result = CliRunner().invoke(models, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def as_json(*arguments: str) -> Any:

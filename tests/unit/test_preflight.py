@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from captionqa.cli.preflight import preflight
 from captionqa.core.checks import Check, Mark, all_well, failed, noted, passed, skipped
 from captionqa.core.replies import Completion, NoAnswer, Verdict
 from captionqa.core.requests import CAPTION_SAMPLING
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.prompt_files import PromptStyle
+from captionqa.errors import ExitCode
 from captionqa.report.tables import checks_table
+from captionqa.run.choosing import URL_VARIABLES
 from captionqa.run.connection import Http
 from captionqa.run.discovery import FixedServers
 from captionqa.run.endpoints import Endpoint
@@ -205,3 +210,16 @@ def test_the_table_has_signs_ways_out_and_a_count() -> None:
     lines = table.splitlines()
     assert lines[:5] == ["✓ a   fine", "✗ bb  bad", "      → do this", "! c   so", "– d   why"]
     assert lines[-1] == "1 passed, 1 failed, 1 noted, 1 skipped"
+
+
+def test_without_any_server_the_data_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    folder = images(tmp_path / "d", 3)
+    arguments = ["--dataset-path", str(folder), "--output-dir", str(tmp_path / "output"), "--json"]
+    ended = CliRunner().invoke(
+        preflight, arguments, env=dict.fromkeys(URL_VARIABLES), standalone_mode=False, catch_exceptions=False
+    )
+    assert ended.return_value == ExitCode.ERROR
+    found = {check["name"]: check for check in json.loads(ended.stdout)["checks"]}
+    assert found["images"]["mark"] == "passed"
+    assert found["server"]["mark"] == "failed"
+    assert "captionqa serve" in found["server"]["way_out"]

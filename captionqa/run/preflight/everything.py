@@ -68,14 +68,23 @@ def look_at_everything(
     settings: Settings,
     wishes: Wishes,
     say: Callable[[str], None],
+    *,
+    no_server_is: str | None = None,
 ) -> Findings:
-    """Look at the data set (when there is one), at what the run will write, and at the servers; and measure."""
+    """Look at the data set (when there is one), at what the run will write, and at the servers; and measure.
+
+    Args:
+        no_server_is: why there is none to look at.
+    """
     findings = Findings()
     if task is not None:
         findings.data = look_at_data(task, sample=None if wishes.full else SAMPLE_ITEMS, say=say)
         findings.checks += findings.data.checks
         findings.checks += look_at_storage(settings.output_dir, findings.data.items, task.asking.sampling.max_tokens)
-    asyncio.run(_look_at_servers(task, settings, wishes, say, findings))
+    if no_server_is is None:
+        asyncio.run(_look_at_servers(task, settings, wishes, say, findings))
+    else:
+        findings.checks += no_server(no_server_is)
     return findings
 
 

@@ -60,8 +60,9 @@ class Asked:
 
 
 def no_server(trouble: str) -> list[Check]:
-    """The checks of servers when none can be asked."""
-    return [failed("server", trouble), *(skipped(name, "no server") for name in OTHER_CHECKS)]
+    """The checks of servers when none can be asked. A second line of ``trouble`` is the way out."""
+    found, _, way_out = trouble.partition("\n")
+    return [failed("server", found, way_out), *(skipped(name, "no server") for name in OTHER_CHECKS)]
 
 
 async def look_at_server(endpoint: Endpoint, model: str, http: Http, expected: Expected) -> list[Check]:
