@@ -135,6 +135,11 @@ STRICT_OPENAI = option(
     is_flag=True,
     help="Leave out top_k and repetition_penalty, for servers that refuse vLLM's extensions.",
 )
+THINKING = option(
+    "--thinking/--no-thinking",
+    default=None,
+    help="Tell the model to reason before it answers, or not to (enable_thinking). Default: nothing is said.",
+)
 MAX_PIXELS = option(
     "--max-pixels",
     type=click.IntRange(min=1024),
@@ -156,11 +161,7 @@ _SHARED = (
     option("--repetition-penalty", type=POSITIVE, help="1 (off)."),
     option("--seed", type=int, help="Sampling seed, sent with every request. Default 0."),
     STRICT_OPENAI,
-    option(
-        "--thinking/--no-thinking",
-        default=None,
-        help="Tell the model to reason before it answers, or not to (enable_thinking). Default: nothing is said.",
-    ),
+    THINKING,
     option("--system-prompt", metavar="TEXT", help="System message before every request."),
     MAX_PIXELS,
     option(

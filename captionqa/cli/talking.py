@@ -19,6 +19,7 @@ from captionqa.cli.options import (
     POSITIVE,
     SERVER_URL,
     STRICT_OPENAI,
+    THINKING,
     CommandT,
     option,
     said_by,
@@ -37,6 +38,7 @@ _GENERATION = (
     option("--presence-penalty", type=float, help="Default 1.5."),
     option("--repetition-penalty", type=POSITIVE, help="Default 1 (off)."),
     option("--seed", type=int, help="Sampling seed. Default 0."),
+    THINKING,
     option("--system-prompt", metavar="TEXT", help="System message before everything else."),
     MAX_PIXELS,
 )

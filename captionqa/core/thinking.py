@@ -6,6 +6,8 @@ Nothing is lost but the marks and the white space around them. Never looks into 
 
 from __future__ import annotations
 
+from typing import Any
+
 OPEN, CLOSE = "<think>", "</think>"
 
 
@@ -23,3 +25,8 @@ def split_thinking(text: str) -> tuple[str, str | None]:
     if opened.startswith(OPEN):
         return "", opened.removeprefix(OPEN).strip()
     return text, None
+
+
+def thinking_fields(thinking: bool | None) -> dict[str, Any]:
+    """The fields of a request that tell a model to reason before it answers, or not to; none for None."""
+    return {} if thinking is None else {"chat_template_kwargs": {"enable_thinking": thinking}}

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from captionqa.core.conversation import Conversation, Picture
 from captionqa.core.requests import TALK_SAMPLING
+from captionqa.core.thinking import thinking_fields
 from captionqa.data.given_images import GivenImage, load_picture
 from captionqa.errors import ServerError, Stopped
 from captionqa.run.generation import Generation
@@ -63,8 +64,10 @@ class Talk:
         """
         self.last = None
         client = self._connected()
-        messages = self.conversation.messages(question, self.generation.system_prompt)
-        stream = client.stream(messages, self.generation.sampling(TALK_SAMPLING).fields(), self._say)
+        generation = self.generation
+        messages = self.conversation.messages(question, generation.system_prompt)
+        fields = generation.sampling(TALK_SAMPLING).fields() | thinking_fields(generation.thinking)
+        stream = client.stream(messages, fields, self._say)
         try:
             yield from stream
         except (GeneratorExit, KeyboardInterrupt, Stopped):

@@ -19,6 +19,7 @@ from captionqa.core.metrics import MetricsFold
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.prompts import render_prompt
 from captionqa.core.requests import RequestFormat, Sampling
+from captionqa.core.thinking import thinking_fields
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.folders import count_images, iter_images
 from captionqa.data.prompt_files import PromptStyle
@@ -50,7 +51,7 @@ class Asking:
     @property
     def extras(self) -> dict[str, Any]:
         """Fields that every request has besides messages and sampling."""
-        return {} if self.thinking is None else {"chat_template_kwargs": {"enable_thinking": self.thinking}}
+        return thinking_fields(self.thinking)
 
     def request_format(self, model: str) -> RequestFormat:
         """What all request bodies have in common."""

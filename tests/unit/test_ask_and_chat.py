@@ -161,10 +161,11 @@ def test_settings_are_changed_shown_and_set_back(standin_url: str) -> None:
     changes = ["/set max-tokens 2", "Describe this.", "/set max_tokens", "Describe this.", "/set temperature 0", "/set"]
     result = chat(standin_url, *changes)
     assert result.stdout == "One red\nOne red circle on a light background.\n"
-    assert result.stderr.splitlines()[-9:] == [
+    assert result.stderr.splitlines()[-10:] == [
         "  max_tokens (default)",
         "  temperature 0.0",
         *(f"  {name} (default)" for name in ("top_p", "top_k", "presence_penalty", "repetition_penalty", "seed")),
+        "  thinking (default)",
         "  system_prompt (default)",
         "  max_pixels 4194304",
     ]

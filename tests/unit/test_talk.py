@@ -218,3 +218,22 @@ def test_a_wrong_key_and_a_wrong_model_are_refused_at_once() -> None:
 def test_a_setting_that_no_server_takes_is_refused_by_its_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Generation(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "sent"), [(None, None), (True, {"enable_thinking": True}), (False, {"enable_thinking": False})]
+)
+def test_a_model_is_told_to_think_or_not_to(
+    server: StandInServer, monkeypatch: pytest.MonkeyPatch, thinking: bool | None, sent: Any
+) -> None:
+    asked: list[dict[str, Any]] = []
+    stream = streaming.StreamClient.stream
+
+    def seen(self: streaming.StreamClient, messages: Any, fields: Any, say: Any) -> streaming.AnswerStream:
+        asked.append(fields)
+        return stream(self, messages, fields, say)
+
+    monkeypatch.setattr(streaming.StreamClient, "stream", seen)
+    with talking(server, thinking=thinking) as talk:
+        assert said(talk, "Why?")
+    assert asked[0].get("chat_template_kwargs") == sent
