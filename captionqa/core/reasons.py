@@ -34,6 +34,8 @@ class Reason(StrEnum):
     IMAGE_TOO_LARGE = "image_too_large"
     """One image has more tokens than the server's encoder takes."""
     TOO_MANY_IMAGES = "too_many_images"
+    REPORTED = "reported_error"
+    """A file of outputs (`captionqa score --outputs`) says that there is none."""
     MAX_TOKENS = "max_tokens"
     """--max-tokens alone is more than the model's context."""
 

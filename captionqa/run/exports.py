@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from captionqa.errors import SaveFailed
+from captionqa.errors import InputError, SaveFailed
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -88,6 +88,42 @@ def json_object(path: Path) -> Iterator[JsonObject]:
         entries = JsonObject(file)
         yield entries
         entries.close()
+
+
+def read_json(path: Path) -> Any:
+    """An export's content. Raises: FileNotFoundError; InputError for what cannot be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_json_object(path: Path) -> Iterator[tuple[str, Any]]:
+    """The entries of an object file, in its order, an entry at a time: as `JsonObject` writes it, a line each.
+
+    Raises: FileNotFoundError; InputError for a file that was written otherwise.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            closed = False
+            for line in file:
+                closed = line.strip() in ("}", "{}")
+                if closed or line.strip() == "{":
+                    continue
+                ((name, value),) = json.loads("{" + line.strip().removesuffix(",") + "}").items()
+                yield name, value
+            if not closed:
+                raise ValueError("it has no end")  # noqa: TRY301 (said like any other damage)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not as it was written ({error}). `captionqa export` writes it again from the journal.")
 
 
 def _dumps(value: Any, indent: int | None = None) -> str:

@@ -81,7 +81,15 @@ def question_item(asked: SetQuestion, style: PromptStyle, *, constrained: bool =
         letters=LETTERS,
     )
     content, fitted = interleave(text, asked.images)
-    facts = {
+    facts = {**question_facts(asked), **({} if fitted else {"placeholders_fit": False})}
+    letters = tuple(LETTERS[: len(question.choices)]) if constrained else ()
+    return Item(question.qid, asked.row, content_key(question.qid, content, letters), content, facts, choices=letters)
+
+
+def question_facts(asked: SetQuestion) -> dict[str, Any]:
+    """What the journal keeps of a question, however it was asked."""
+    question = asked.question
+    return {
         "question": question.text,
         "choices": list(question.choices),
         "answer": question.answer,
@@ -89,7 +97,4 @@ def question_item(asked: SetQuestion, style: PromptStyle, *, constrained: bool =
         "category": question.category,
         "source": question.source,
         "image_paths": [image.name for image in asked.images],
-        **({} if fitted else {"placeholders_fit": False}),
     }
-    letters = tuple(LETTERS[: len(question.choices)]) if constrained else ()
-    return Item(question.qid, asked.row, content_key(question.qid, content, letters), content, facts, choices=letters)
