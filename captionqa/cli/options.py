@@ -230,6 +230,32 @@ _SHARED = (
 )
 
 
+_VARIATION = (
+    option(
+        "--shuffle-choices",
+        type=click.IntRange(min=0),
+        is_flag=False,
+        flag_value=0,
+        metavar="[SEED]",
+        help="Show the choices in another order, drawn for each question from SEED (0) and its qid.",
+    ),
+    option("--circular", is_flag=True, help="Ask every question once for each rotation of its choices."),
+    option(
+        "--samples",
+        type=click.IntRange(min=2),
+        metavar="K",
+        help="Ask every question K times, with the seeds --seed, --seed + 1, …; needs a --temperature above 0.",
+    ),
+)
+
+
+def variation_options(command: CommandT) -> CommandT:
+    """How often and how `qa` asks each question."""
+    for add in reversed(_VARIATION):
+        command = add(command)
+    return command
+
+
 def shared_options(command: CommandT) -> CommandT:
     for add in reversed(_SHARED):
         command = add(command)

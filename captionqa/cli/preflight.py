@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from captionqa.cli.options import option, shared_options
+from captionqa.cli.options import option, shared_options, variation_options
 from captionqa.errors import ExitCode, UsageError
 from captionqa.run.signals import stopping_on_signals
 
@@ -44,6 +44,7 @@ SERVER_WAIT_S = 10.0
     help="How long to measure; 0 asks nothing of the data set.",
 )  # fmt: skip
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs of all servers together. Default: one for each server.")
+@variation_options
 @shared_options
 def preflight(full: bool, burst: float, gpus: int | None, **options: Any) -> int:
     with stopping_on_signals():

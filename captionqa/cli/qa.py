@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from captionqa.cli.options import option, shared_options
+from captionqa.cli.options import option, shared_options, variation_options
 from captionqa.run.signals import stopping_on_signals
 
 HELP = """Answer the questions of a parquet file about images, grade them, and compute accuracy per category.
@@ -27,6 +27,9 @@ Examples:
   captionqa qa --question-path questions.parquet --dataset-path data
   captionqa qa --question-path questions.parquet --dataset-path data --limit 50 --run-name trial
   captionqa qa --question-path q.parquet --dataset-path data --max-tokens 2048 --prompt-style my_prompt.jinja
+  captionqa qa --question-path questions.parquet --dataset-path data --shuffle-choices 7 --run-name shuffled
+  captionqa qa --question-path questions.parquet --dataset-path data --circular --run-name circular
+  captionqa qa --question-path q.parquet --dataset-path data --samples 8 --temperature 0.7 --run-name samples
   captionqa qa --question-path questions.parquet --dataset-path data --limit 1 --dry-run
 """
 
@@ -44,6 +47,7 @@ Examples:
 @option(
     "--skip-invalid", is_flag=True, help="Leave out and count rows that cannot be used, instead of refusing the file."
 )
+@variation_options
 @shared_options
 def qa(**options: Any) -> int:
     with stopping_on_signals():  # before the slow imports: a signal then must not look like a crash

@@ -16,6 +16,7 @@ from captionqa.cli.own_server import own_server
 from captionqa.core.items import Item
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, Sampling
+from captionqa.core.variants import Variation
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
 from captionqa.errors import ExitCode, UsageError
@@ -58,6 +59,7 @@ def question_task(options: Options) -> Task:
         options["skip_invalid"],
         options["follow_symlinks"],
         needs_choice=needs_choice(options["answer_mode"], Generation.of(options)),
+        variation=Variation(options["shuffle_choices"], options["circular"], options["samples"]),
     )
 
 

@@ -45,6 +45,11 @@ class Gold:
 def parse_choices(question: str) -> tuple[str, ...]:
     """The choices that stand in the question, in order; () when there are none. After a header line («Choices:»)
     they may share a line; without one they must start lines and end the text. They run from A without a gap."""
+    return tuple(question[start:end] for start, end in choice_spans(question))
+
+
+def choice_spans(question: str) -> tuple[tuple[int, int], ...]:
+    """Offsets of the texts that `parse_choices` finds, without their labels."""
     header = None
     for match in _HEADER.finditer(question):
         header = match
@@ -63,8 +68,8 @@ def _starts_line(question: str, at: int, start: int) -> bool:
     return at == start or question[at - 1] == "\n"
 
 
-def _listed(question: str, start: int, *, inline: bool, last: bool) -> tuple[str, ...]:
-    """The texts between consecutive labels of one style; with ``last`` nothing may follow them."""
+def _listed(question: str, start: int, *, inline: bool, last: bool) -> tuple[tuple[int, int], ...]:
+    """Offsets of the texts between consecutive labels of one style; with ``last`` nothing may follow them."""
     labels: list[re.Match[str]] = []
     style = ""
     for match in _LABEL.finditer(question, start):
@@ -82,11 +87,19 @@ def _listed(question: str, start: int, *, inline: bool, last: bool) -> tuple[str
     if len(labels) < 2:
         return ()
     ends = [label.start() for label in labels[1:]] + [len(question)]
-    texts = [question[label.end() : end].strip().rstrip(",;") for label, end in zip(labels, ends, strict=True)]
-    if last and "\n\n" in texts[-1]:
+    spans = [_stripped(question, label.end(), end) for label, end in zip(labels, ends, strict=True)]
+    begin, end = spans[-1]
+    if last and "\n\n" in question[begin:end]:
         return ()  # text goes on after the list: these may be statements and not choices
-    texts[-1] = texts[-1].split("\n\n", 1)[0].strip()
-    return tuple(texts) if all(texts) else ()
+    spans[-1] = _stripped(question, begin, begin + len(question[begin:end].split("\n\n", 1)[0]), "")
+    return tuple(spans) if all(start < end for start, end in spans) else ()
+
+
+def _stripped(text: str, start: int, end: int, closing: str = ",;") -> tuple[int, int]:
+    """Offsets without the white space around, and without ``closing`` characters at the end."""
+    part = text[start:end]
+    start += len(part) - len(part.lstrip())
+    return start, start + len(part.strip().rstrip(closing))
 
 
 def strip_boxed(text: str) -> str:

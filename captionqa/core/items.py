@@ -48,6 +48,8 @@ class Item:
     corrected gold answer): it is saved again with the new facts, without asking."""
     choices: tuple[str, ...] = ()
     """What the server is to choose the answer from; empty when it answers freely."""
+    seed: int | None = None
+    """The sampling seed of this request, where it is not the run's."""
 
     shared: bool = False
     """Whether other items of the run are known to be about the same image (see `run.order`)."""

@@ -13,14 +13,22 @@ from typing import Any
 
 from captionqa.core.grading import GRADER_VERSION, Grade, Verdict, grade
 from captionqa.core.outcomes import Failures, OutcomeKind
+from captionqa.core.samples import VariantsFold
+from captionqa.core.shuffling import in_original_order, shown_choices, shown_letter, variant_fields
 
 
 def grade_record(record: Mapping[str, Any]) -> Grade | None:
     """The grade of a question's recorded output; None when the question has no answer to grade."""
     if record["outcome"] != OutcomeKind.ANSWERED:
         return None
-    facts = record["facts"]
-    return grade(record["output"], facts["answer"], facts["choices"], finish_reason=record.get("finish_reason"))
+    facts, finish_reason = record["facts"], record.get("finish_reason")
+    order = facts.get("order")
+    if order is None:
+        return grade(record["output"], facts["answer"], facts["choices"], finish_reason=finish_reason)
+    gold = shown_letter(facts["gold_letter"], order)
+    assert gold is not None, "only choices have an order"
+    read = grade(record["output"], gold, shown_choices(facts), finish_reason=finish_reason)
+    return in_original_order(read, order)
 
 
 def result_row(record: Mapping[str, Any], grading: Grade) -> dict[str, Any]:
@@ -45,6 +53,7 @@ def result_row(record: Mapping[str, Any], grading: Grade) -> dict[str, Any]:
         "num_images": len(facts["image_paths"]),
         "finish_reason": record.get("finish_reason"),
         **({"reasoning": record["reasoning"]} if "reasoning" in record else {}),
+        **variant_fields(facts, grading.letter),
         **({"placeholders_fit": False} if facts.get("placeholders_fit") is False else {}),
     }
 
@@ -90,10 +99,12 @@ class MetricsFold:
     methods: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    variants: VariantsFold = field(default_factory=VariantsFold)
 
     def add(self, record: Mapping[str, Any], grading: Grade | None) -> dict[str, Any] | None:
         """The question's result row, or None when it has no answer (``grading`` is None just then)."""
         self.n += 1
+        self.variants.add(record, grading)
         usage = record.get("usage") or {}
         self.prompt_tokens += usage.get("prompt_tokens", 0)
         self.completion_tokens += usage.get("completion_tokens", 0)
@@ -126,6 +137,8 @@ class MetricsFold:
             **self.failures.fields(),
             "category_metrics": {name: self.categories[name].fields() for name in sorted(self.categories)},
             "methods": dict(self.methods.most_common()),
+            **self.variants.fields(),
+            **({"letters": letters} if (letters := self.variants.letters()) else {}),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "grader_version": GRADER_VERSION,

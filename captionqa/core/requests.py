@@ -62,7 +62,10 @@ class RequestFormat:
     """Everything of a request body that is the same for all items of a run."""
 
     head: bytes
+    fields: Mapping[str, Any]
+    """What follows the messages."""
     tail: bytes
+    """The same, written."""
 
     @classmethod
     def of(
@@ -73,26 +76,36 @@ class RequestFormat:
         if system_prompt:
             messages = json.dumps({"role": "system", "content": system_prompt}).encode() + b","
         head = b'{"model":' + json.dumps(model).encode() + b',"messages":[' + messages + b'{"role":"user","content":['
-        return cls(head, b"]}]," + json.dumps({**sampling.fields(), **(extras or {})}).encode()[1:])
+        fields = {**sampling.fields(), **(extras or {})}
+        return cls(head, fields, _tail(fields))
 
-    def body(self, parts: Sequence[tuple[bytes, ...]], choices: Sequence[str] = ()) -> bytes:
+    def body(
+        self, parts: Sequence[tuple[bytes, ...]], choices: Sequence[str] = (), *, seed: int | None = None
+    ) -> bytes:
         """The body for one item, from its content parts in order, each in one or more pieces. Copies once.
 
         Args:
             choices: when given, the server is to answer with one of these (vLLM's ``structured_outputs``).
+            seed: of this request, where it is not the run's.
         """
-        return b"".join(self.pieces(parts, choices))
+        return b"".join(self.pieces(parts, choices, seed=seed))
 
-    def pieces(self, parts: Sequence[tuple[PieceT, ...]], choices: Sequence[str] = ()) -> list[bytes | PieceT]:
+    def pieces(
+        self, parts: Sequence[tuple[PieceT, ...]], choices: Sequence[str] = (), *, seed: int | None = None
+    ) -> list[bytes | PieceT]:
         """What `body` joins; a part may also be something that becomes bytes later."""
         pieces: list[bytes | PieceT] = [self.head]
         for number, part in enumerate(parts):
             if number:
                 pieces.append(b",")
             pieces.extend(part)
-        if choices:
-            constraint = {"structured_outputs": {"choice": list(choices)}}
-            pieces += [self.tail[:-1], b",", json.dumps(constraint).encode()[1:]]
-        else:
-            pieces.append(self.tail)
+        own = {
+            **({} if seed is None else {"seed": seed}),
+            **({"structured_outputs": {"choice": list(choices)}} if choices else {}),
+        }
+        pieces.append(_tail({**self.fields, **own}) if own else self.tail)
         return pieces
+
+
+def _tail(fields: Mapping[str, Any]) -> bytes:
+    return b"]}]," + json.dumps(fields).encode()[1:]

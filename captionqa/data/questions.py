@@ -49,8 +49,10 @@ class SetCheck:
     invalid_count: int
     invalid: list[InvalidRow] = field(default_factory=list)
     """The first `LISTED_PROBLEMS` of them."""
+    items: int = 0
+    """Items that the valid questions are asked as: one each, unless the caller says otherwise."""
     mine: int = 0
-    """Valid questions that the caller counts as its own (of its shard)."""
+    """Of these, those that the caller counts as its own (of its shard)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +70,19 @@ def check_questions(
     skip_invalid: bool,
     mine: Callable[[str], bool] = lambda _: True,
     needs_choices: bool = False,
+    ids: Callable[[Question], Sequence[str]] = lambda question: (question.qid,),
 ) -> SetCheck:
-    """Read every row once; ``mine`` says of a qid whether to count it in `SetCheck.mine`.
+    """Read every row once; ``mine`` says of an item's id whether to count it in `SetCheck.mine`.
 
     Args:
+        ids: of the items that a question is asked as.
         needs_choices: a question without choices cannot be used.
 
     Raises: InputError naming file, row and column unless ``skip_invalid``; always for a file that is no parquet file or
     lacks a column.
     """
     invalid: list[InvalidRow] = []
-    rows = invalid_count = own = 0
+    rows = invalid_count = items = own = 0
     for row, parsed in _rows(path, with_bytes=False, needs_choices=needs_choices):
         rows = row + 1
         if isinstance(parsed, InvalidRow):
@@ -86,7 +90,9 @@ def check_questions(
             if len(invalid) < LISTED_PROBLEMS:
                 invalid.append(parsed)
         else:
-            own += mine(parsed.qid)
+            asked_as = ids(parsed)
+            items += len(asked_as)
+            own += sum(map(mine, asked_as))
     if rows == 0:
         raise InputError(f"{path}: no rows. Give a question set with at least one question.")
     if invalid and not skip_invalid:
@@ -96,7 +102,7 @@ def check_questions(
             f"{path}: {invalid_count} of {rows} rows cannot be used (rows count from 0):\n{listed}{more}\n"
             "Correct them, or run with --skip-invalid to leave them out; they are then counted in the metrics."
         )
-    return SetCheck(rows, invalid_count, invalid, own)
+    return SetCheck(rows, invalid_count, invalid, items, own)
 
 
 def iter_questions(

@@ -81,7 +81,7 @@ def prepare(item: Item, request_format: RequestFormat, images: Images, *, in_pla
             parts.append(written)
         else:
             parts.append((json.dumps({"type": "text", "text": part}).encode("ascii"),))
-    pieces = request_format.pieces(parts, item.choices)
+    pieces = request_format.pieces(parts, item.choices, seed=item.seed)
     plain = [piece for piece in pieces if isinstance(piece, bytes)]
     body = b"".join(plain) if len(plain) == len(pieces) else Body(tuple(pieces))
     return Prepared(item, body, tuple(prepared))

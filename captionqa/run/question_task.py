@@ -11,6 +11,8 @@ from typing import Any
 from captionqa.core.choices import LETTERS
 from captionqa.core.items import Item
 from captionqa.core.prompts import interleave
+from captionqa.core.shuffling import shown
+from captionqa.core.variants import Variant, Variation
 from captionqa.data.prompt_files import PromptStyle
 from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions
 from captionqa.errors import InputError
@@ -28,6 +30,7 @@ class QuestionTask:
     skip_invalid: bool = False
     follow_symlinks: bool = False
     needs_choice: bool = False
+    variation: Variation = field(default_factory=Variation)
     shares_images: bool = field(default=True, init=False)
     image_cache_bytes: int = field(default=64 << 20, init=False)
     takes_empty: bool = field(default=True, init=False)
@@ -37,17 +40,23 @@ class QuestionTask:
         if not self.dataset.is_dir():
             raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
         render_style(self.asking.style, question="?", choices=(), choices_in_question=False, letters=LETTERS)
+        self.variation.check_temperature(self.asking.sampling.temperature)
         self.found = check_questions(
-            self.question_path, skip_invalid=self.skip_invalid, mine=mine, needs_choices=self.needs_choice
+            self.question_path,
+            skip_invalid=self.skip_invalid,
+            mine=mine,
+            needs_choices=self.needs_choice,
+            ids=self.variation.ids,
         )
-        return self.found.rows - self.found.invalid_count, self.found.mine
+        return self.found.items, self.found.mine
 
     def items(self) -> Iterator[Item]:
         asked_ones = iter_questions(
             self.question_path, self.dataset, follow_symlinks=self.follow_symlinks, needs_choices=self.needs_choice
         )
         for asked in asked_ones:
-            yield question_item(asked, self.asking.style, constrained=self.needs_choice)
+            for variant in self.variation.variants(asked.question, self.asking.sampling.seed):
+                yield question_item(asked, self.asking.style, variant, constrained=self.needs_choice)
 
     def identity(self, model: str) -> dict[str, Any]:
         data = {
@@ -55,7 +64,14 @@ class QuestionTask:
             "dataset_path": os.path.realpath(self.dataset),
         }
         mode = "choice" if self.needs_choice else "text"
-        return {"task": "qa", "model": model, **self.asking.identity(), "answer_mode": mode, "data": data}
+        return {
+            "task": "qa",
+            "model": model,
+            **self.asking.identity(),
+            "answer_mode": mode,
+            **self.variation.identity(),
+            "data": data,
+        }
 
     def paths(self, output_dir: Path, model_name: str, run_name: str | None) -> RunPaths:
         folder = output_dir / "qa" / model_name
@@ -70,20 +86,33 @@ class QuestionTask:
         }
 
 
-def question_item(asked: SetQuestion, style: PromptStyle, *, constrained: bool = False) -> Item:
+def question_item(
+    asked: SetQuestion, style: PromptStyle, variant: Variant | None = None, *, constrained: bool = False
+) -> Item:
     """The request for one question, with what its result row needs. ``constrained``: to be answered by its letter."""
     question = asked.question
+    variant = variant or Variant(question.qid)
+    question_text, choices = (
+        (question.text, question.choices) if variant.order is None else shown(question, variant.order)
+    )
     text = render_style(
         style,
-        question=question.text,
-        choices=question.choices,
+        question=question_text,
+        choices=choices,
         choices_in_question=question.choices_in_text,
         letters=LETTERS,
     )
     content, fitted = interleave(text, asked.images)
-    facts = {**question_facts(asked), **({} if fitted else {"placeholders_fit": False})}
-    letters = tuple(LETTERS[: len(question.choices)]) if constrained else ()
-    return Item(question.qid, asked.row, content_key(question.qid, content, letters), content, facts, choices=letters)
+    facts = {
+        **question_facts(asked),
+        **({} if fitted else {"placeholders_fit": False}),
+        **dict(variant.facts),
+    }
+    if "variant" in facts and not asked.images:
+        facts.setdefault("cluster", question.qid)  # its items are not independent, and no image says so
+    letters = tuple(LETTERS[: len(choices)]) if constrained else ()
+    key = content_key(variant.id, content, letters)
+    return Item(variant.id, variant.ordinal(asked.row), key, content, facts, choices=letters, seed=variant.seed)
 
 
 def question_facts(asked: SetQuestion) -> dict[str, Any]:

@@ -82,7 +82,7 @@ SERVER = ("--server-url", "http://127.0.0.1:1")
             ["captoin"],
             2,
             [
-                "no command 'captoin'. Commands: caption, qa, preflight, serve, models, servers, slurm, export, "
+                "no command 'captoin'. Commands: caption, qa, preflight, serve, models, servers, slurm, export, score, "
                 "ask, chat, prompts, demo, standin."
             ],
         ),

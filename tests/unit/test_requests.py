@@ -75,3 +75,11 @@ def test_no_sampling_parameter_is_left_to_the_server(sampling: Sampling) -> None
     assert asdict(sampling).keys() == {
         *("max_tokens", "temperature", "top_p", "top_k", "seed", "presence_penalty", "repetition_penalty")
     }
+
+
+def test_a_seed_of_its_own_takes_the_place_of_the_runs() -> None:
+    request_format = RequestFormat.of("m", None, CAPTION_SAMPLING)
+    plain = json.loads(request_format.body(PARTS))
+    body = request_format.body(PARTS, ("A",), seed=7)
+    assert body.count(b'"seed"') == 1
+    assert json.loads(body) == {**plain, "seed": 7, "structured_outputs": {"choice": ["A"]}}

@@ -1,0 +1,230 @@
+"""Questions that were asked several times: what holds for a question over all its answers.
+
+In: records and grades of items, in any order. Out: circular accuracy, or mean, majority and pass@k over samples. A
+question counts when all its items have an answer; until then it is incomplete, neither right nor wrong. What is held is
+dropped as soon as a question is complete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from captionqa.core.answers.values import same
+from captionqa.core.grading import Grade
+from captionqa.core.shuffling import shown_letter
+
+
+@dataclass(slots=True)
+class Answers:
+    """What one question was answered so far."""
+
+    wanted: int
+    """Items of the question."""
+    given: int = 0
+    """Of these, answered."""
+    failed: int = 0
+    """Of these, without an answer."""
+    correct: int = 0
+    first_correct: bool = False
+    """Whether the first item, with the choices in their own order, is right."""
+    wrong: Counter[str] = field(default_factory=Counter)
+    """Wrong answers, as they were read: letters in the original order, or final answers."""
+    by_letter: bool = False
+
+    def add(self, variant: int, grading: Grade | None) -> None:
+        """``grading``: None without an answer."""
+        if grading is None:
+            self.failed += 1
+            return
+        self.given += 1
+        self.correct += grading.correct
+        self.first_correct = self.first_correct or (variant == 0 and grading.correct)
+        self.by_letter = self.by_letter or grading.letter is not None
+        if not grading.correct and grading.predicted is not None:
+            self.wrong[grading.predicted] += 1
+
+    @property
+    def agree(self) -> bool:
+        """Whether every item was answered alike: all right, or the same wrong answer each time."""
+        return self.correct == self.given or self.most_wrong == self.given
+
+    @property
+    def most_wrong(self) -> int:
+        """How often the most frequent wrong answer was given. Open answers that are the same value are one answer."""
+        if self.by_letter:
+            return max(self.wrong.values(), default=0)
+        groups: list[tuple[str, int]] = []
+        for text, count in self.wrong.most_common():
+            place = next((place for place, (first, _) in enumerate(groups) if same(first, text)), None)
+            if place is None:
+                groups.append((text, count))
+            else:
+                groups[place] = (groups[place][0], groups[place][1] + count)
+        return max((count for _, count in groups), default=0)
+
+
+def pass_at(k: int, given: int, correct: int) -> float:
+    """The chance that at least one of k answers, drawn from the given ones without putting back, is right: the
+    unbiased estimator 1 - C(n-c, k) / C(n, k) of Chen et al. 2021 (arXiv 2107.03374). 1 ≤ k ≤ given."""
+    return 1.0 - math.comb(given - correct, k) / math.comb(given, k)
+
+
+def pass_sizes(samples: int) -> list[int]:
+    """The k that are reported: 1, 2, 4, … and the number of samples."""
+    return [*(1 << power for power in range(samples.bit_length()) if 1 << power < samples), samples]
+
+
+class Tally(Protocol):
+    """Sums over complete questions."""
+
+    def add(self, answers: Answers) -> None: ...
+
+    def fields(self) -> dict[str, Any]: ...
+
+
+@dataclass(slots=True)
+class SampledTally:
+    """Sums over complete questions that were sampled."""
+
+    wanted: int = 0
+    """Samples of each question."""
+    correct: Counter[int] = field(default_factory=Counter)
+    """Questions by how many of their samples are right."""
+    majority: int = 0
+    tied: int = 0
+
+    def add(self, answers: Answers) -> None:
+        self.wanted = answers.wanted
+        self.correct[answers.correct] += 1
+        # All right answers are one: each of them equals the gold. With more than half no other can be as frequent.
+        most_wrong = answers.most_wrong if answers.correct * 2 <= answers.given else 0
+        self.majority += answers.correct > most_wrong
+        self.tied += 0 < answers.correct == most_wrong
+
+    def fields(self) -> dict[str, Any]:
+        n = self.correct.total()
+        by_count = sorted(self.correct.items())
+        right = sum(correct * questions for correct, questions in by_count)
+        passed = {
+            str(k): sum(questions * pass_at(k, self.wanted, correct) for correct, questions in by_count) / n
+            for k in (pass_sizes(self.wanted) if n else ())
+        }
+        return {
+            "questions": n,
+            "mean_accuracy": right / (n * self.wanted) if n else None,
+            "majority_accuracy": self.majority / n if n else None,
+            "majority_tied": self.tied,
+            "pass_at": passed,
+        }
+
+
+@dataclass(slots=True)
+class TurnedTally:
+    """Counts over complete questions whose choices were turned."""
+
+    questions: int = 0
+    correct: int = 0
+    consistent: int = 0
+    unturned: int = 0
+
+    def add(self, answers: Answers) -> None:
+        self.questions += 1
+        self.correct += answers.correct == answers.wanted
+        self.consistent += answers.agree
+        self.unturned += answers.first_correct
+
+    def fields(self) -> dict[str, Any]:
+        n = self.questions
+        return {
+            "questions": n,
+            "correct": self.correct,
+            "accuracy": self.correct / n if n else None,
+            "consistent": self.consistent,
+            "consistency": self.consistent / n if n else None,
+            "unturned_accuracy": self.unturned / n if n else None,
+        }
+
+
+TALLIES: dict[str, Callable[[], Tally]] = {"samples": SampledTally, "circular": TurnedTally}
+"""By ``facts["variation"]``, which is also the name among the metrics."""
+
+
+@dataclass(slots=True)
+class VariantsFold:
+    """Metrics over items that are variants of questions; nothing where none is."""
+
+    variation: str | None = None
+    samples: int = 0
+    incomplete: int = 0
+    not_turned: int = 0
+    overall: Tally | None = None
+    categories: dict[str, Tally] = field(default_factory=dict)
+    _open: dict[str, Answers] = field(default_factory=dict)
+    """By qid, while not all its items have come."""
+    shuffled: int = 0
+    unshuffled: Counter[str] = field(default_factory=Counter)
+    shown: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, record: Mapping[str, Any], grading: Grade | None) -> None:
+        facts = record["facts"]
+        self._note_order(facts, grading)
+        self.variation = self.variation or facts.get("variation")
+        if self.variation is None:
+            return
+        if self.variation == "circular" and facts["variants"] == 1:
+            self.not_turned += 1
+            return
+        self.samples = facts["variants"]
+        answers = self._open.setdefault(facts["qid"], Answers(facts["variants"]))
+        answers.add(facts["variant"], grading)
+        if answers.given + answers.failed == answers.wanted:
+            del self._open[facts["qid"]]
+            self._close(answers, facts["category"])
+
+    def _close(self, answers: Answers, category: str) -> None:
+        if answers.failed:
+            self.incomplete += 1
+            return
+        assert self.variation is not None, "set by the first item"
+        new = TALLIES[self.variation]
+        self.overall = self.overall or new()
+        self.overall.add(answers)
+        self.categories.setdefault(category, new()).add(answers)
+
+    def _note_order(self, facts: Mapping[str, Any], grading: Grade | None) -> None:
+        """Letters as they were shown, of every question with choices in a run that changes their order."""
+        if "unshuffled" in facts:
+            self.unshuffled[facts["unshuffled"]] += 1
+        elif "order" in facts:
+            self.shuffled += 1
+        else:
+            return
+        order = facts.get("order", range(len(facts["choices"])))
+        letters = {"gold": facts["gold_letter"], "predicted": grading.letter if grading else None}
+        for name, letter in letters.items():
+            if (at := shown_letter(letter, order)) is not None:
+                self.shown.setdefault(name, Counter())[at] += 1
+
+    def letters(self) -> dict[str, Any]:
+        """``{"shown": {"gold": {letter: items}, "predicted": …}}``; {} where every order is the question's own."""
+        counts = {name: dict(sorted(letters.items())) for name, letters in self.shown.items()}
+        return {"shown": counts} if counts else {}
+
+    def fields(self) -> dict[str, Any]:
+        """Counts are of items for ``shuffled`` and ``unshuffled``, else of questions."""
+        found: dict[str, Any] = {}
+        if self.shuffled or self.unshuffled:
+            found = {"shuffled": self.shuffled, "unshuffled": dict(sorted(self.unshuffled.items()))}
+        if self.variation is None:
+            return found
+        found[self.variation] = {
+            **({"k": self.samples} if self.variation == "samples" else {"not_turned": self.not_turned}),
+            **(self.overall or TALLIES[self.variation]()).fields(),
+            "incomplete": self.incomplete + len(self._open),
+            "category_metrics": {name: self.categories[name].fields() for name in sorted(self.categories)},
+        }
+        return found
