@@ -15,6 +15,7 @@ from captionqa.api.server import Server
 from captionqa.api.threads import apart
 from captionqa.api.watching import Watch, watcher
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
+from captionqa.core.variants import Variation
 from captionqa.data.prompt_files import caption_styles, load_style, question_styles
 from captionqa.errors import InputError, SaveFailed, Stopped
 from captionqa.run.generation import Generation, needs_choice
@@ -104,6 +105,9 @@ def qa(
     options: RunOptions = RunOptions(),
     skip_invalid: bool = False,
     follow_symlinks: bool = False,
+    shuffle_choices: int | None = None,
+    circular: bool = False,
+    samples: int | None = None,
     progress: Watch = True,
 ) -> RunResult:
     """Answer and grade a question set. The same call goes on with what an earlier one, or the command, has begun.
@@ -114,6 +118,9 @@ def qa(
         dataset: the folder that image paths start from.
         answer_mode: ``choice`` lets the model answer with nothing but one of the question's letters.
         skip_invalid: leave out and count rows that cannot be used, instead of refusing the set.
+        shuffle_choices: seed of the order in which each question's choices are shown; None: their own.
+        circular: ask every question once for each rotation of its choices.
+        samples: ask every question so many times, with seeds from ``generation.seed`` on; needs a temperature above 0.
 
     Raises: as `caption`.
     """
@@ -123,7 +130,15 @@ def qa(
     path = Path(questions) if isinstance(questions, (str, os.PathLike)) else _kept(questions, Path(options.output_dir))
     asking = generation.asking(style, QUESTION_SAMPLING)
     choice = needs_choice(answer_mode, generation)
-    task = QuestionTask(path, Path(dataset), asking, skip_invalid, follow_symlinks, needs_choice=choice)
+    task = QuestionTask(
+        path,
+        Path(dataset),
+        asking,
+        skip_invalid,
+        follow_symlinks,
+        needs_choice=choice,
+        variation=Variation(shuffle_choices, circular, samples),
+    )
     return _run(task, server, options, watcher(progress))
 
 
