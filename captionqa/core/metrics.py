@@ -25,8 +25,7 @@ def grade_record(record: Mapping[str, Any]) -> Grade | None:
     order = facts.get("order")
     if order is None:
         return grade(record["output"], facts["answer"], facts["choices"], finish_reason=finish_reason)
-    gold = shown_letter(facts["gold_letter"], order)
-    assert gold is not None, "only choices have an order"
+    gold = shown_letter(facts["gold_letter"], order)  # only choices have an order
     read = grade(record["output"], gold, shown_choices(facts), finish_reason=finish_reason)
     return in_original_order(read, order)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from captionqa.core.answers.values import same
+from captionqa.core.answers.values import Rung, same
 from captionqa.core.grading import Grade
 from captionqa.core.shuffling import shown_letter
 
@@ -59,7 +59,9 @@ class Answers:
             return max(self.wrong.values(), default=0)
         groups: list[tuple[str, int]] = []
         for text, count in self.wrong.most_common():
-            place = next((place for place, (first, _) in enumerate(groups) if same(first, text)), None)
+            place = next(
+                (place for place, (first, _) in enumerate(groups) if isinstance(same(first, text), Rung)), None
+            )
             if place is None:
                 groups.append((text, count))
             else:
@@ -167,7 +169,8 @@ class VariantsFold:
     """By qid, while not all its items have come."""
     shuffled: int = 0
     unshuffled: Counter[str] = field(default_factory=Counter)
-    shown: dict[str, Counter[str]] = field(default_factory=dict)
+    shown: Counter[str] = field(default_factory=Counter)
+    """Predicted letters by the place at which the choice was shown."""
 
     def add(self, record: Mapping[str, Any], grading: Grade | None) -> None:
         facts = record["facts"]
@@ -196,23 +199,20 @@ class VariantsFold:
         self.categories.setdefault(category, new()).add(answers)
 
     def _note_order(self, facts: Mapping[str, Any], grading: Grade | None) -> None:
-        """Letters as they were shown, of every question with choices in a run that changes their order."""
+        """Of every question with choices in a run that changes their order."""
         if "unshuffled" in facts:
             self.unshuffled[facts["unshuffled"]] += 1
         elif "order" in facts:
             self.shuffled += 1
         else:
             return
-        order = facts.get("order", range(len(facts["choices"])))
-        letters = {"gold": facts["gold_letter"], "predicted": grading.letter if grading else None}
-        for name, letter in letters.items():
-            if (at := shown_letter(letter, order)) is not None:
-                self.shown.setdefault(name, Counter())[at] += 1
+        letter = grading.letter if grading else None
+        if letter is not None:
+            self.shown[shown_letter(letter, facts["order"]) if "order" in facts else letter] += 1
 
     def letters(self) -> dict[str, Any]:
-        """``{"shown": {"gold": {letter: items}, "predicted": …}}``; {} where every order is the question's own."""
-        counts = {name: dict(sorted(letters.items())) for name, letters in self.shown.items()}
-        return {"shown": counts} if counts else {}
+        """``{"shown": {letter: items}}``; {} where every order is the question's own."""
+        return {"shown": dict(sorted(self.shown.items()))} if self.shuffled else {}
 
     def fields(self) -> dict[str, Any]:
         """Counts are of items for ``shuffled`` and ``unshuffled``, else of questions."""

@@ -127,14 +127,14 @@ def shown_choices(facts: Mapping[str, Any]) -> list[str]:
     return [choices[index] for index in facts["order"]] if "order" in facts else choices
 
 
-def shown_letter(letter: str | None, order: Sequence[int]) -> str | None:
+def shown_letter(letter: str, order: Sequence[int]) -> str:
     """Where an original choice was shown."""
-    return None if letter is None else LETTERS[order.index(LETTERS.index(letter))]
+    return LETTERS[order.index(LETTERS.index(letter))]
 
 
-def original_letter(letter: str | None, order: Sequence[int]) -> str | None:
+def original_letter(letter: str, order: Sequence[int]) -> str:
     """Which choice a shown letter was: the inverse of `shown_letter`."""
-    return None if letter is None else LETTERS[order[LETTERS.index(letter)]]
+    return LETTERS[order[LETTERS.index(letter)]]
 
 
 def variant_fields(facts: Mapping[str, Any], letter: str | None) -> dict[str, Any]:
@@ -146,12 +146,14 @@ def variant_fields(facts: Mapping[str, Any], letter: str | None) -> dict[str, An
     order = facts.get("order")
     return {
         **({"variant_of": facts["qid"], "variant": facts["variant"]} if "variant" in facts else {}),
-        **({} if order is None else {"order": order, "shown_letter": shown_letter(letter, order)}),
+        **({} if order is None else {"order": order, "shown_letter": letter and shown_letter(letter, order)}),
     }
 
 
 def in_original_order(grade: Grade, order: Sequence[int]) -> Grade:
     """A grade by shown letters with the original ones."""
+    if grade.letter is None:
+        return grade
     letter = original_letter(grade.letter, order)
     return replace(grade, letter=letter, predicted=letter)
 
