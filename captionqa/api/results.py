@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from captionqa.core.captions import CaptionFold
 from captionqa.core.outcomes import OutcomeKind
+from captionqa.core.shuffling import variant_fields
 from captionqa.errors import ExitCode, InputError
 from captionqa.run.journal import Record
 from captionqa.run.store import RunPaths, find_run, read_identity, read_journals
@@ -80,7 +81,8 @@ class RunResult:
         """One row per item, in the order of the data set, those without an answer too (``outcome`` says which).
 
         Captions: image, caption, outcome, truncated, reason, detail, prompt_tokens, completion_tokens, latency_s.
-        Questions: the columns of ``_results.json`` and detail.
+        Questions: the columns of ``_results.json`` and detail; variant_of and variant where one was asked several
+        times, order and shown_letter where choices were shown in another order.
         """
         import pandas as pd
 
@@ -88,7 +90,8 @@ class RunResult:
         if isinstance(fold, CaptionFold):
             return pd.DataFrame([_caption_row(fold, r) for r in self.records()], columns=_CAPTION_COLUMNS)
         rows = [row or _failed_question(record) for record, row in entries(fold, self.records())]
-        return pd.DataFrame(rows, columns=_QUESTION_COLUMNS)
+        asked_otherwise = [name for name in _VARIANT_COLUMNS if any(name in row for row in rows)]
+        return pd.DataFrame(rows, columns=(*_QUESTION_COLUMNS, *asked_otherwise))
 
     def categories(self) -> pd.DataFrame:
         """Counts and accuracy per category, indexed by it. Raises: InputError for a run of captions."""
@@ -127,6 +130,7 @@ _QUESTION_COLUMNS = (
     *("is_correct", "outcome", "method", "reason", "detail", "category", "source", "image_paths", "num_images"),
     *("finish_reason", "reasoning"),
 )
+_VARIANT_COLUMNS = ("variant_of", "variant", "order", "shown_letter")
 
 
 def _caption_row(fold: CaptionFold, record: Record) -> dict[str, Any]:
@@ -147,6 +151,7 @@ def _failed_question(record: Record) -> dict[str, Any]:
     facts = record["facts"]
     return {
         "qid": record["id"],
+        **variant_fields(facts, None),
         "gt_answer": facts["answer"],
         "gt_letter": facts["gold_letter"],
         "num_images": len(facts["image_paths"]),

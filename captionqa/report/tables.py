@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from captionqa.core.checks import SIGNS, Check, Mark
+from captionqa.report.variants import variant_lines
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
@@ -34,8 +35,9 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 
 
 def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
-    """What is not in the table: items without an answer, rows left out, items not reached yet."""
-    lines = []
+    """What is not in the table: what holds over questions that were asked several times, items without an answer, rows
+    left out, items not reached yet."""
+    lines = variant_lines(summary)
     if summary["failed"]:
         lines.append(f"no answer: {summary['failed']}")
     for reason, failures in summary["failed_by_reason"].items():

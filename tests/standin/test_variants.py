@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import captionqa
 from captionqa.core.answers.options import LETTERS
 from captionqa.errors import IdentityMismatch, UsageError
 from captionqa.server.standin import StandInServer
@@ -86,6 +87,10 @@ def test_every_rotation_is_asked_once(cli: Cli, drawn: Drawn, server: StandInSer
     assert 0.5 < circular["accuracy"] <= circular["unturned_accuracy"] <= 1
     assert set(circular["category_metrics"]) == set(metrics["category_metrics"])
     assert cli.call("export", files.folder) == metrics
+    frame = captionqa.read_run(files.folder).dataframe()
+    assert frame.groupby("variant_of")["is_correct"].all()[with_choices].sum() == right
+    rescored = cli.call("score", files.folder)
+    assert (rescored["compared"], rescored["flips"]) == (len(rows), 0)
 
 
 def test_samples_are_requests_of_their_own_and_resume(cli: Cli, drawn: Drawn, server: StandInServer) -> None:

@@ -22,6 +22,7 @@ from captionqa.core.variants import Variation
 from captionqa.core.vision import ImagePolicy
 from captionqa.data.prompt_files import load_style, question_styles
 from captionqa.errors import UsageError
+from captionqa.report.variants import variant_lines
 from captionqa.run.question_task import QuestionTask
 from captionqa.run.tasks import Asking
 
@@ -169,6 +170,23 @@ def test_questions_that_cannot_be_turned_are_beside_circular_accuracy() -> None:
 def test_a_rotation_without_an_answer_leaves_its_question_out() -> None:
     circular = folded(records(Variation(circular=True), {"a": ["B", None, "C"]}, *ABC))["circular"]
     assert (circular["questions"], circular["incomplete"], circular["accuracy"]) == (0, 1, None)
+
+
+def test_the_end_of_a_run_says_what_holds_over_questions() -> None:
+    sampled = folded(records(Variation(samples=2), {"a": "BB", "b": "BA", "c": ["B", None]}, *ABC))
+    assert variant_lines(sampled) == [
+        "samples: 2 each of 2 questions: mean 0.750, majority 0.500, pass@1 0.750, pass@2 1.000 (1 not complete)"
+    ]
+    variation = Variation(circular=True)
+    given = records(variation, {"a": "BAC", "b": "BBB"}, *ABC) + records(variation, {"c": "A"}, "x", "A or B", gold="A")
+    assert variant_lines(folded(given)) == [
+        "circular: 0.500 of 2 questions right in every rotation, 0.500 answered alike in all, 1.000 right in their own "
+        "order (1 asked once)",
+        "shown in their own order: 1 names_letters",
+    ]
+    assert variant_lines(folded(records(Variation(), {"a": "B"}, *ABC))) == []
+    nothing = folded(records(Variation(samples=2), {"a": [None, "B"]}, *ABC))
+    assert variant_lines(nothing) == ["samples: 2 each of 0 questions: mean –, majority – (1 not complete)"]
 
 
 @given(st.lists(st.lists(st.sampled_from(["B", "A", None]), min_size=3, max_size=3), max_size=6), st.randoms())
