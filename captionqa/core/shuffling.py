@@ -52,10 +52,8 @@ _TWO_ZH = frozenset("两二")
 _WORD = r"[^\W\u3040-\u9fff]|['’]"
 """A part of a word where words are apart: «选A和B» names two letters."""
 _LONE = re.compile(rf"(?<!{_WORD})(?<!\\)(?P<letter>[A-Z])(?!{_WORD})")
-_NAMED = re.compile(
-    r"\b(?:options?|choices?|answers?)\s+[((]?(?P<letter>[A-Z])(?![\w'’])|(?:选项|答案)\s?(?P<zh>[A-Z])(?![A-Za-z])",
-    re.IGNORECASE,
-)
+_BRACKETED = re.compile(r"[((](?P<letter>[a-z])[))]")
+_NAMED = re.compile(rf"(?:\b(?i:options?|choices?|answers?)\s+[((]?|(?:选项|答案)\s?[((]?)(?P<letter>[A-Z])(?!{_WORD})")
 _LIST = re.compile(r"(?<!\w)[((]?A[))..::、]\s*\S[^\n]{0,300}?\s[((]?B[))..::、]|^\s*[((]?B[))..::、]", re.MULTILINE)
 """What looks like labelled choices: two on a line, or B at the beginning of one."""
 
@@ -165,11 +163,7 @@ def _speaks_of_two(choice: str) -> bool:
 
 def _names_letter(choice: str, count: int) -> bool:
     """Whether a letter of the list stands alone in a choice; an article («A dog») and «I» as a pronoun do not count."""
-    letters = LETTERS[:count]
-    return any(
-        match["letter"] in letters and not is_word(choice, match.end(), match["letter"])
-        for match in _LONE.finditer(choice)
-    )
+    return _any_letter(_LONE, choice, count) or _any_letter(_BRACKETED, choice, count)
 
 
 def _names_option(question: Question) -> bool:
@@ -177,8 +171,15 @@ def _names_option(question: Question) -> bool:
     text = list(question.text)
     for start, end in choice_spans(question.text):
         text[start:end] = " " * (end - start)
-    letters = LETTERS[: len(question.choices)]
-    return any((match["letter"] or match["zh"]).upper() in letters for match in _NAMED.finditer("".join(text)))
+    return _any_letter(_NAMED, "".join(text), len(question.choices))
+
+
+def _any_letter(pattern: re.Pattern[str], text: str, count: int) -> bool:
+    """Whether the pattern finds one of the first letters that is no article."""
+    return any(
+        match["letter"].upper() in LETTERS[:count] and not is_word(text, match.end(), match["letter"])
+        for match in pattern.finditer(text)
+    )
 
 
 def _reads_back(question: Question, order: Sequence[int]) -> bool:

@@ -135,6 +135,7 @@ def test_whatever_a_list_holds_it_reads_back_in_the_order_or_is_left_alone(
         (("(B)", "x"), Unshuffled.NAMES_LETTERS),
         (("A is larger", "they are equal"), Unshuffled.NAMES_LETTERS),
         (("选A和B", "都不对"), Unshuffled.NAMES_LETTERS),
+        (("12", "15", "both (a) and (b)"), Unshuffled.NAMES_LETTERS),
         (("<image>", "<image>"), Unshuffled.IMAGES),
         (("red", "all of the above"), Unshuffled.TOO_FEW),
         (("red", "green", "blue", "both of the above"), Unshuffled.NAMES_PLACES),
@@ -158,6 +159,19 @@ def test_a_question_that_would_become_another_is_left_as_it_is(choices: tuple[st
 )
 def test_a_text_that_speaks_of_letters_or_lists_them_otherwise_is_left_as_it_is(text: str) -> None:
     assert isinstance(shuffled(question("odd", "even", text=text), 0), Unshuffled)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Which answer a child gives?",
+        "Answer A question about it.",
+        "Which option? (A figure is shown.)",
+        "Option Z or Y?",
+    ],
+)
+def test_a_text_with_articles_and_other_letters_speaks_of_no_option(text: str) -> None:
+    assert movable(question("odd", "even", text=text)) == ((0, 1), ())
 
 
 @pytest.mark.parametrize(
