@@ -129,7 +129,8 @@ def test_every_question_is_counted_exactly_once(given_records: list[dict[str, An
     assert metrics["failed"] == sum(each["outcome"] != "answered" for each in given_records)
     assert metrics["failed"] == sum(metrics["failed_by_kind"].values())
     assert metrics["correct_answers"] == sum(row["is_correct"] for row in rows)
-    assert sum(metrics["methods"].values()) == metrics["total_questions"]
+    assert sum(method["count"] for method in metrics["methods"].values()) == metrics["total_questions"]
+    assert sum(method["correct"] for method in metrics["methods"].values()) == metrics["correct_answers"]
     for name, all_of_it in (("total", "total_questions"), ("correct", "correct_answers"), ("failed", "failed")):
         assert sum(tally[name] for tally in metrics["category_metrics"].values()) == metrics[all_of_it]
     for tally in metrics["category_metrics"].values():
