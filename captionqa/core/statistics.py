@@ -137,7 +137,7 @@ def mean_difference(differences: Numbers, sizes: Integers, level: float = LEVEL)
     total = int(np.sum(sizes))
     if not total:
         raise ValueError("no question, no difference")
-    mean = math.fsum(differences) / total
+    mean = math.fsum(np.asarray(differences).tolist()) / total
     return Estimate(mean, _around(mean, np.asarray(differences) - mean * np.asarray(sizes), sizes, level))
 
 
@@ -242,8 +242,8 @@ class _Spread:
         weights = np.asarray(sizes, dtype=np.float64)
         total, count = float(weights.sum()), len(weights)
         squares = np.asarray(residuals, dtype=np.float64) ** 2 / (1 - weights / total)
-        second, fourth = math.fsum(squares), math.fsum(squares**2)
-        effective = total**2 / math.fsum(weights**2) - 1
+        second, fourth = math.fsum(squares.tolist()), math.fsum((squares * squares).tolist())
+        effective = total**2 / float(weights @ weights) - 1
         excess = fourth - second**2 / count
         degrees = min(effective, 2 * second**2 / excess) if excess > 0 else effective
         return cls(second / total**2, degrees)

@@ -176,7 +176,7 @@ def test_a_ratio_is_none_over_nothing_and_open_over_what_may_be_nothing() -> Non
 
 # Simulated studies. Seeds are fixed; the bound is 95 ± 1 %.
 
-REPETITIONS = 2000
+REPETITIONS = 1200
 
 
 def covers(interval: Interval | None, truth: float) -> bool:
