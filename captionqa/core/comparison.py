@@ -187,6 +187,8 @@ def _macro(questions: _Common, differences: Whole, categories: Mapping[str, Diff
     """The mean of the categories' differences; every question weighs 1/(its category's size)."""
     import numpy as np
 
+    if len(categories) == 1:
+        return next(iter(categories.values())).estimate
     total = len(differences)
     mean = sum(found.estimate.value for found in categories.values()) / len(categories)
     residuals = np.zeros(total)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 """Of every interval unless another is asked for."""
+_NOTHING = 1e-24
+"""A variance below it is rounding: the least real one, of one answer among a million, is 1e-12."""
 
 
 class Method(StrEnum):
@@ -112,7 +114,7 @@ def clustered(correct: Integers, sizes: Integers, level: float = LEVEL) -> Inter
     spread = _Spread.of(np.asarray(correct) - p * np.asarray(sizes), sizes)
     if right in (0, total):
         low, high = _wilson(p, count, _normal_quantile(level))
-    elif spread.variance == 0.0:  # every cluster has the same share: no sign of any correlation
+    elif spread.variance < _NOTHING:  # every cluster has the same share: no sign of any correlation
         low, high = _wilson(p, total, _normal_quantile(level))
     else:
         middle = math.log(p / (1 - p))
@@ -159,8 +161,8 @@ def paired_difference(only_first: Integers, only_second: Integers, sizes: Intege
         only_second: questions that only the second has right.
 
     Over independent questions Bonett and Price's interval (2012): with b and c the two counts plus 1 and N = n + 2,
-    (c-b)/N ± z √(((b+c)/N - ((c-b)/N)²)/N). Where questions share a cluster, `mean_difference`; where no question
-    separates the runs, Bonett and Price's over clusters.
+    (c-b)/N ± z √(((b+c)/N - ((c-b)/N)²)/N). Where questions share a cluster, `mean_difference`; where all clusters have
+    the same difference, Bonett and Price's, over clusters if no question separates the runs. None for one cluster.
     """
     import numpy as np
 
@@ -172,16 +174,13 @@ def paired_difference(only_first: Integers, only_second: Integers, sizes: Intege
     if total == count:
         low, high = _bonett_price(first, second, total, level)
         return Estimate(value, Interval(low, high, Method.PAIRED, count, level))
-    if count > 1 and first + second == 0:
-        low, high = _bonett_price(0, 0, count, level)
-        return Estimate(value, Interval(low, high, Method.CLUSTERED, count, level))
-    return mean_difference(np.asarray(second_minus(only_first, only_second)), sizes, level)
-
-
-def second_minus(only_first: Integers, only_second: Integers) -> Integers:
-    import numpy as np
-
-    return np.asarray(only_second, dtype=np.int64) - np.asarray(only_first, dtype=np.int64)
+    estimate = mean_difference(np.asarray(only_second) - np.asarray(only_first), sizes, level)
+    if count == 1 or estimate.interval is not None:
+        return estimate
+    # No cluster differs from another: no sign of any correlation, and where nothing separates the runs none of its
+    # absence either.
+    low, high = _bonett_price(first, second, total if first + second else count, level)
+    return Estimate(value, Interval(low, high, Method.CLUSTERED, count, level))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -220,7 +219,7 @@ def ratio_of_differences(above: Numbers, below: Numbers, sizes: Integers, level:
     v_over, v_both, v_under = (float(np.sum(e * scale)) for e in (over**2, over * under, under**2))
     t2 = spread.t_quantile(level) ** 2
     a, b, c = y * y - t2 * v_under, x * y - t2 * v_both, x * x - t2 * v_over
-    if a <= 0 or spread.variance == 0.0:
+    if a <= 0 or spread.variance < _NOTHING:
         return Estimate(ratio, None)
     root = math.sqrt(max(0.0, b * b - a * c))
     method = Method.PAIRED if total == count else Method.CLUSTERED
@@ -258,7 +257,7 @@ def _around(mean: float, residuals: Numbers, sizes: Integers, level: float) -> I
     if len(sizes) == 1:
         return None
     spread = _Spread.of(residuals, sizes)
-    if spread.variance == 0.0:
+    if spread.variance < _NOTHING:
         return None
     half = spread.t_quantile(level) * math.sqrt(spread.variance)
     method = Method.PAIRED if int(sizes.sum()) == len(sizes) else Method.CLUSTERED

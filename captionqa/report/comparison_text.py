@@ -58,7 +58,7 @@ def _pair_text(named: NamedPair, letters: Mapping[int, str]) -> str:
     ]
     if pair.unpaired_first or pair.unpaired_second:
         lines.append(
-            f"left out, because only one of the two has an answer: {a} {pair.unpaired_first}, {b} {pair.unpaired_second}"
+            f"left out, because only one run has an answer: {a} {pair.unpaired_first}, {b} {pair.unpaired_second}"
         )
     for flip in pair.flips[:SHOWN_FLIPS]:
         better = b if flip.second_is_right else a

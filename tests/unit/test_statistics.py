@@ -157,6 +157,14 @@ def test_runs_that_no_question_separates_may_still_differ_a_little() -> None:
     assert found.high == pytest.approx(1.96 * np.sqrt(2) / 32, rel=1e-3)
 
 
+def test_the_same_difference_in_every_image_is_no_certainty() -> None:
+    found = paired_difference(np.full(30, 1), np.full(30, 3), np.full(30, 5)).interval
+    apart = paired_difference(np.array([1] * 30 + [0] * 120), np.array([0] * 60 + [1] * 90), ones(150)).interval
+    assert found is not None
+    assert apart is not None
+    assert (found.low, found.high) == (apart.low, apart.high)
+
+
 def test_nothing_is_said_of_the_spread_over_one_image() -> None:
     one = np.array([3])
     assert paired_difference(one, np.array([4]), np.array([9])).interval is None
