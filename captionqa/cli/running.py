@@ -60,6 +60,7 @@ def question_task(options: Options) -> Task:
         options["follow_symlinks"],
         needs_choice=needs_choice(options["answer_mode"], Generation.of(options)),
         variation=Variation(options["shuffle_choices"], options["circular"], options["samples"]),
+        group_by=tuple(options.get("group_by", ())),  # `preflight` has no groups
     )
 
 

@@ -31,6 +31,8 @@ class QuestionTask:
     follow_symlinks: bool = False
     needs_choice: bool = False
     variation: Variation = field(default_factory=Variation)
+    group_by: tuple[str, ...] = ()
+    """Columns of the question set to have accuracies by; recorded with every question, no part of what is asked."""
     shares_images: bool = field(default=True, init=False)
     image_cache_bytes: int = field(default=64 << 20, init=False)
     takes_empty: bool = field(default=True, init=False)
@@ -47,12 +49,17 @@ class QuestionTask:
             mine=mine,
             needs_choices=self.needs_choice,
             ids=self.variation.ids,
+            group_by=self.group_by,
         )
         return self.found.items, self.found.mine
 
     def items(self) -> Iterator[Item]:
         asked_ones = iter_questions(
-            self.question_path, self.dataset, follow_symlinks=self.follow_symlinks, needs_choices=self.needs_choice
+            self.question_path,
+            self.dataset,
+            follow_symlinks=self.follow_symlinks,
+            needs_choices=self.needs_choice,
+            group_by=self.group_by,
         )
         for asked in asked_ones:
             for variant in self.variation.variants(asked.question, self.asking.sampling.seed):
@@ -126,4 +133,5 @@ def question_facts(asked: SetQuestion) -> dict[str, Any]:
         "category": question.category,
         "source": question.source,
         "image_paths": [image.name for image in asked.images],
+        **({"groups": dict(question.groups)} if question.groups else {}),
     }
