@@ -7,6 +7,8 @@ LEAST_TIMES = 4
 LEAST_CHARACTERS = 120
 """That the repeated pieces cover together: a rule of dashes or a short list of equal cells is no loop."""
 _PROBE = 24
+_SEPARATOR = 2
+"""Characters between two pieces, which the last one has none of behind it."""
 
 
 def repeats_itself(text: str) -> bool:
@@ -28,5 +30,7 @@ def repeats_itself(text: str) -> bool:
     start = length - period
     while start >= period and text.startswith(piece, start - period):
         start -= period
-    repeated = length - start
+    if 0 < start < period and piece.endswith(text[:start]):  # the text begins within a piece
+        start = 0
+    repeated = length - start + _SEPARATOR
     return repeated >= LEAST_CHARACTERS and repeated >= LEAST_TIMES * period

@@ -198,7 +198,7 @@ def test_a_dataframe_is_a_question_set_by_its_content(server: Server, drawn_fold
         "mine": 5,
         "yours": 7,
     }
-    with pytest.raises(UsageError, match="group_by 'note': no such column in the DataFrame. It has qid, "):
+    with pytest.raises(UsageError, match=r"group_by 'note': no such column in the DataFrame\. It has qid, "):
         captionqa.qa(frame, drawn_folder, server=server, progress=False, options=by_note)
     changed = frame.assign(category="all")
     with pytest.raises(IdentityMismatch, match="question_path"):
