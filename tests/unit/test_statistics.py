@@ -59,12 +59,12 @@ def test_clusters_of_one_question_are_wilsons_interval() -> None:
 
 
 def test_the_clustered_interval_against_a_computation_by_hand() -> None:
-    # x = (3, 1), m = (4, 4): p = ½, e = (1, -1), h = ½, V = 2·(1/½)/64 = 1/16; √V/(p(1-p)) = 1; df = min(1, ∞) = 1.
-    found = clustered(np.array([3, 1]), np.array([4, 4]))
-    t = 12.706204736432095
-    assert found.high == pytest.approx(1 / (1 + np.exp(-t)))
-    assert found.low == pytest.approx(1 / (1 + np.exp(t)))
-    assert (found.method, found.clusters) == (Method.CLUSTERED, 2)
+    # 40 clusters of 4, 3 and 1 right in turn: p = ½, e = ±1, h = 1/40, V = 40·(40/39)/160² = 1/624; df = 39.
+    found = clustered(np.array([3, 1] * 20), np.full(40, 4))
+    half = 2.022690920036762 * (1 / 624) ** 0.5 / 0.25
+    assert found.high == pytest.approx(1 / (1 + np.exp(-half)))
+    assert found.low == pytest.approx(1 / (1 + np.exp(half)))
+    assert (found.method, found.clusters) == (Method.CLUSTERED, 40)
 
 
 def test_questions_that_agree_within_their_image_widen_the_interval() -> None:
@@ -80,6 +80,11 @@ def test_questions_that_agree_within_their_image_widen_the_interval() -> None:
 def test_where_all_or_none_are_right_clusters_count_as_one_question_each(right: int) -> None:
     found, by_images = clustered(np.full(20, 5 * right), np.full(20, 5)), wilson(20 * right, 20)
     assert (found.low, found.high, found.clusters) == (by_images.low, by_images.high, 20)
+
+
+def test_one_wrong_answer_among_few_images_says_no_less_than_one_question_per_image_would() -> None:
+    found, by_questions = clustered(np.array([20] * 11 + [19]), np.full(12, 20)), wilson(239, 240)
+    assert wilson(11, 12).low < found.low < by_questions.low < by_questions.high < found.high < 1
 
 
 def test_one_image_says_nothing_of_others() -> None:
@@ -138,7 +143,8 @@ def test_a_paired_difference_over_independent_questions() -> None:
 
 
 def test_a_paired_difference_over_images_is_the_mean_of_its_questions() -> None:
-    first, second, sizes = np.array([1, 0, 0, 2]), np.array([0, 3, 1, 2]), np.array([5, 5, 3, 4])
+    parts = [1, 0, 0, 2], [0, 3, 1, 2], [5, 5, 3, 4]
+    first, second, sizes = (np.array(part * 10) for part in parts)
     found = paired_difference(first, second, sizes)
     assert found == mean_difference(second - first, sizes)
     assert found.value == 3 / 17
