@@ -46,7 +46,7 @@ def caveats(fields: Mapping[str, Any], gold: Mapping[str, int], shown: Mapping[s
     if interval is not None and interval["method"] == "clustered" and interval["clusters"] < FEW_CLUSTERS:
         found.append(
             f"the questions are about {interval['clusters']} independent images (or groups of images): with fewer than "
-            f"{FEW_CLUSTERS} the intervals are too narrow"
+            f"{FEW_CLUSTERS} the intervals may be too narrow"
         )
     return found + _one_letter(gold, shown)
 

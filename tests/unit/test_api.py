@@ -179,6 +179,7 @@ def test_a_question_set_is_answered_and_graded_like_the_commands(server: Server,
     assert len(frame) == metrics["n"] == 12
     assert frame["is_correct"].sum() == metrics["correct_answers"]
     assert result.categories()["correct"].sum() == metrics["correct_answers"]
+    assert (result.categories()["interval_low"] <= result.categories()["accuracy"]).all()
     with pytest.raises(InputError, match="no captions"):
         result.captions()
 

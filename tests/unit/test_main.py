@@ -13,7 +13,7 @@ import captionqa
 from captionqa.cli.main import COMMANDS
 
 CHECKOUT = Path(captionqa.__file__).parent.parent
-HEAVY = {"PIL", "aiohttp", "jinja2", "numpy", "openai", "pandas", "pyarrow", "tenacity", "tqdm"}
+HEAVY = {"PIL", "aiohttp", "jinja2", "numpy", "openai", "pandas", "pyarrow", "scipy", "tenacity", "tqdm"}
 
 
 @pytest.fixture
