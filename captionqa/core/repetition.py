@@ -6,9 +6,10 @@ LEAST_TIMES = 4
 """A piece said three times may be meant."""
 LEAST_CHARACTERS = 120
 """That the repeated pieces cover together: a rule of dashes or a short list of equal cells is no loop."""
-_PROBE = 24
 _SEPARATOR = 2
 """Characters between two pieces, which the last one has none of behind it."""
+_PROBE = (LEAST_CHARACTERS - _SEPARATOR) * (LEAST_TIMES - 1) // LEAST_TIMES
+"""So many characters at the end stand one piece before, too, whatever the piece."""
 _MOST_TRIES = 32
 """Lengths of the piece that are tried, so that no text takes longer than its length allows."""
 
