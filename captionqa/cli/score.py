@@ -46,7 +46,7 @@ Examples:
 SHOWN_FLIPS = 10
 SHOWN_CHARACTERS = 100
 """Of an output, its end: answers are stated there."""
-ELSEWHERE = ("question_path", "dataset_path", "model_name", "run_name", "answer_mode")
+ELSEWHERE = ("question_path", "dataset_path", "model_name", "run_name", "answer_mode", "group_by")
 """Options that say something about outputs produced elsewhere only."""
 FLAGS = ("skip_invalid", "skip_unknown", "overwrite", "data_moved")
 
@@ -68,6 +68,12 @@ FLAGS = ("skip_invalid", "skip_unknown", "overwrite", "data_moved")
     help="choice: the outputs were constrained to the questions' letters. Recorded; grading is the same.",
 )
 @option("--skip-invalid", is_flag=True, help="Leave out and count rows of the question set that cannot be used.")
+@option(
+    "--group-by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Accuracies by this column of the question set, too. Repeatable.",
+)
 @click.option(
     "--skip-unknown", is_flag=True, help="Leave out and count lines whose qid the question set does not have."
 )
@@ -110,6 +116,7 @@ def _score_outputs(outputs: Path, *, as_json: bool, **options: Any) -> int:
         options["question_path"],
         outputs,
         dataset=options["dataset_path"],
+        group_by=options["group_by"],
         **{name: options[name] for name in ("answer_mode", "model_name", "run_name", *FLAGS)},
     )
     scored = score_outputs(given, options["output_dir"], lambda text: click.echo(text, err=True))

@@ -37,6 +37,8 @@ class Given:
     run_name: str | None = None
     skip_invalid: bool = False
     skip_unknown: bool = False
+    group_by: tuple[str, ...] = ()
+    """Columns of the question set to have accuracies by."""
     overwrite: bool = False
     data_moved: bool = False
 
@@ -64,7 +66,9 @@ def score_outputs(given: Given, output_dir: Path, say: Callable[[str], None] = l
     if given.dataset is not None and not given.dataset.is_dir():
         raise InputError(f"data set folder {given.dataset}: not there. Image paths are relative to --dataset-path.")
     with Outputs(given.outputs) as outputs:
-        found = check_questions(given.question_path, skip_invalid=given.skip_invalid, mine=outputs.want)
+        found = check_questions(
+            given.question_path, skip_invalid=given.skip_invalid, mine=outputs.want, group_by=given.group_by
+        )
         if outputs.unwanted and not given.skip_unknown:
             raise _unknown(given, outputs)
         model = outputs.model or given.model_name or given.outputs.name.split(".")[0] or "outputs"
@@ -119,7 +123,8 @@ def _session(given: Given, found: SetCheck, outputs: Outputs) -> dict[str, Any]:
 def _record(given: Given, outputs: Outputs, store: RunStore) -> list[str]:
     """Write into the journal what is not in it yet. Returns the first qids without an output."""
     missing: list[str] = []
-    questions = iter_questions(given.question_path, given.dataset or given.question_path.parent)
+    folder = given.dataset or given.question_path.parent
+    questions = iter_questions(given.question_path, folder, group_by=given.group_by)
     for asked in questions:
         qid = asked.question.qid
         outcome = outputs.find(qid)

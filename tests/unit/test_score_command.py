@@ -112,6 +112,13 @@ def test_right_answers_in_every_style_are_right(score: Run, tmp_path: Path) -> N
     assert rows["geo-0"]["predicted_letter"] == rows["geo-3"]["predicted_letter"] == "B"
 
 
+def test_outputs_from_elsewhere_are_grouped_by_any_column(score: Run) -> None:
+    groups = score(all_right(), "--group-by", "answer")["summary"]["groups"]
+    assert {answer: tally["correct"] for answer, tally in groups["answer"].items()} == {"(B)": 4, "12": 4, "24 cm": 4}
+    again = score(all_right(), "--group-by", "category")["summary"]
+    assert again["groups"]["category"] == again["category_metrics"]
+
+
 def test_what_is_wrong_unread_cut_failed_and_missing_is_counted_apart(score: Run, tmp_path: Path) -> None:
     lines = all_right()
     lines["geo-0"]["output"] = "The answer is (A)."
