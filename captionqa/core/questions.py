@@ -54,10 +54,10 @@ class Question:
 def parse_row(row: Mapping[str, Any]) -> Question:
     """Raises: RowProblem for an empty qid or question, an answer that is not one of the choices, and a list or bytes
     where a text is expected."""
-    qid = _text(row.get("qid"), "qid")
+    qid = read_text(row.get("qid"), "qid")
     if qid is None:
         raise RowProblem("qid", "qid is empty")
-    text = _text(row.get("question"), "question")
+    text = read_text(row.get("question"), "question")
     if text is None:
         raise RowProblem("question", "question is empty")
     listed = _choices(row.get("choices"))
@@ -74,8 +74,8 @@ def parse_row(row: Mapping[str, Any]) -> Question:
         choices_in_text=not listed,
         answer=str(answer),
         gold=gold,
-        category=_category(row.get("category")),
-        source=_text(row.get("source"), "source") or "",
+        category=read_category(row.get("category")),
+        source=read_text(row.get("source"), "source") or "",
         images=parse_images(row.get("image")),
     )
 
@@ -132,16 +132,16 @@ def _choices(cell: Any) -> tuple[str, ...]:
     return choices
 
 
-def _category(cell: Any) -> str:
+def read_category(cell: Any) -> str:
     """A category's name; the first one of a list (as in CaptionQA sets)."""
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Sequence) and not isinstance(cell, str):
         cell = cell[0] if cell else None
-    return _text(cell, "category") or UNCATEGORIZED
+    return read_text(cell, "category") or UNCATEGORIZED
 
 
-def _text(cell: Any, column: str) -> str | None:
+def read_text(cell: Any, column: str) -> str | None:
     if _is_missing(cell):
         return None
     _refuse_collection(cell, column)
