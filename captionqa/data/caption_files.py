@@ -34,7 +34,7 @@ class Captions:
             pairs = json.loads(content, object_pairs_hook=_Pairs)
         except OSError as error:
             raise InputError(f"captions {path}: cannot be read ({error.strerror}).") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"captions {path}: no JSON ({error}). It must be {_SHAPE}.") from error
         if not isinstance(pairs, _Pairs):
             raise InputError(f"captions {path}: a JSON {type(pairs).__name__}, not an object. It must be {_SHAPE}.")

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from captionqa.cli.main import commands
 from captionqa.core.captionqa_compat import extract_letter_captionqa
@@ -311,6 +313,12 @@ def test_the_gold_is_the_first_choice_with_the_answers_text() -> None:
 )
 def test_scores(chosen: int | None, points: float) -> None:
     assert score(chosen, 0, ("a", "b", "c", CAPTIONS.cannot), 3, CAPTIONS) == points
+
+
+@given(st.text(alphabet="ABZabiß12 0.:\nAnswer</think>选", max_size=30) | st.text(), st.integers(0, 26))
+def test_the_published_extractor_reads_any_text_as_the_second_computation_does(text: str, options: int) -> None:
+    for variant in (text, f"<think>{text}</think>{text}", f"Answer: {text}"):
+        assert extract_letter_captionqa(variant, options) == published_letter(variant, max(1, options))
 
 
 @pytest.mark.parametrize(
