@@ -94,12 +94,14 @@ class RunResult:
         return pd.DataFrame(rows, columns=(*_QUESTION_COLUMNS, *asked_otherwise))
 
     def categories(self) -> pd.DataFrame:
-        """Counts and accuracy per category, indexed by it. Raises: InputError for a run of captions."""
+        """Counts and accuracy per category, indexed by it, with the ends of the accuracy's 95 % interval as columns
+        interval_low and interval_high (NaN over nothing). Raises: InputError for a run of captions."""
         import pandas as pd
 
         if self.task != "qa":
             raise InputError(f"{self.folder}: a run of captions has no categories; use dataframe().")
-        return pd.DataFrame.from_dict(dict(self.summary["category_metrics"]), orient="index").rename_axis("category")
+        rows = {name: _flat(tally) for name, tally in self.summary["category_metrics"].items()}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("category")
 
 
 def read_run(run: str | os.PathLike[str], output_dir: str | os.PathLike[str] = "output") -> RunResult:
@@ -119,6 +121,12 @@ def read_run(run: str | os.PathLike[str], output_dir: str | os.PathLike[str] = "
     for _ in entries(fold, index.records()):
         pass
     return RunResult(paths.folder, identity, summary_of(identity, fold, index), _paths=paths)
+
+
+def _flat(tally: Mapping[str, Any]) -> dict[str, Any]:
+    interval = tally["interval"] or {}
+    counts = {name: value for name, value in tally.items() if name != "interval"}
+    return {**counts, **{f"interval_{end}": interval.get(end) for end in ("low", "high")}}
 
 
 _CAPTION_COLUMNS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -19,7 +19,7 @@ from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
 from captionqa.core.variants import Variation
 from captionqa.data.prompt_files import caption_styles, load_style, question_styles
 from captionqa.data.taxonomies import caption_style
-from captionqa.errors import InputError, SaveFailed, Stopped
+from captionqa.errors import InputError, SaveFailed, Stopped, UsageError
 from captionqa.run.generation import Generation, needs_choice
 from captionqa.run.image_list_task import ImageListTask
 from captionqa.run.session import Progress, Report, Settings, run_session
@@ -57,6 +57,8 @@ class RunOptions:
     """Look at each server, the first items and the disk before anything is asked."""
     drain_s: float = 25.0
     """After Ctrl-C, how long requests may finish, in seconds."""
+    group_by: tuple[str, ...] = ()
+    """For questions: columns of the question set to have accuracies by, too."""
 
 
 def caption(
@@ -143,20 +145,29 @@ def qa(
     from captionqa.run.question_task import QuestionTask  # pyarrow: captions do without
 
     given = QuestionInput(None if captions is None else Captions.load(Path(captions)), blind)
-    path = Path(questions) if isinstance(questions, (str, os.PathLike)) else _kept(questions, Path(options.output_dir))
-    variation = Variation(shuffle_choices, circular, samples)
+    if isinstance(questions, (str, os.PathLike)):
+        path = Path(questions)
+    else:
+        path = _kept(questions, Path(options.output_dir), options.group_by)
     files = (path, None if dataset is None else Path(dataset))
+    leniency = (skip_invalid, follow_symlinks)
+    group_by = tuple(options.group_by)
     task: Task
     if protocol == PROTOCOL:
         turns = {"shuffle_choices": shuffle_choices, "circular": circular, "samples": samples}
         said = {**asdict(generation), **turns, "prompt_style": prompt_style, "answer_mode": answer_mode}
-        task = CaptionQATask(*files, captionqa_asking(said, given), skip_invalid, follow_symlinks, given=given)
+        task = CaptionQATask(*files, captionqa_asking(said, given), *leniency, given=given, group_by=group_by)
     else:
         style = load_style(given.style(prompt_style), question_styles(Path.cwd()), "prompts/qa")
-        asking = generation.asking(style, QUESTION_SAMPLING)
-        choice = needs_choice(answer_mode, generation)
-        leniency = (skip_invalid, follow_symlinks)
-        task = QuestionTask(*files, asking, *leniency, needs_choice=choice, variation=variation, given=given)
+        task = QuestionTask(
+            *files,
+            generation.asking(style, QUESTION_SAMPLING),
+            *leniency,
+            needs_choice=needs_choice(answer_mode, generation),
+            variation=Variation(shuffle_choices, circular, samples),
+            given=given,
+            group_by=group_by,
+        )
     return _run(task, server, options, watcher(progress))
 
 
@@ -207,23 +218,29 @@ def _result(report: Report) -> RunResult:
     )
 
 
-def _kept(questions: pd.DataFrame, output_dir: Path) -> Path:
-    """The DataFrame as a parquet file that is named by its content. Raises: InputError, SaveFailed."""
+def _kept(questions: pd.DataFrame, output_dir: Path, group_by: Sequence[str]) -> Path:
+    """The DataFrame as a parquet file that is named by what its questions are: with other columns to group by it is the
+    same question set. Raises: InputError, SaveFailed, UsageError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
-    known = [name for name in questions.columns if name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)]
+    for name in group_by:
+        if name not in questions.columns:
+            listed = ", ".join(map(str, questions.columns))
+            raise UsageError(f"group_by {name!r}: no such column in the DataFrame. It has {listed}.")
+    asked = [name for name in questions.columns if name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)]
+    groups = [name for name in questions.columns if name in group_by and name not in asked]
     try:
-        table = pa.Table.from_pandas(questions[known], preserve_index=False).replace_schema_metadata(None)
+        table = pa.Table.from_pandas(questions[asked + groups], preserve_index=False).replace_schema_metadata(None)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InputError(f"the DataFrame cannot be kept as parquet ({error}). See docs/question-sets.md.") from error
-    content = hashlib.sha256(str(table.schema).encode())
-    for batch in table.combine_chunks().to_batches():
+    content = hashlib.sha256(str(table.select(asked).schema).encode())
+    for batch in table.select(asked).combine_chunks().to_batches():
         content.update(batch.serialize())
     path = output_dir / "questions" / f"{content.hexdigest()[:16]}.parquet"
-    if not path.exists():
+    if groups or not path.exists():
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ Examples:
   captionqa qa --question-path questions.parquet --dataset-path data --shuffle-choices 7 --run-name shuffled
   captionqa qa --question-path questions.parquet --dataset-path data --circular --run-name circular
   captionqa qa --question-path q.parquet --dataset-path data --samples 8 --temperature 0.7 --run-name samples
+  captionqa qa --question-path questions.parquet --dataset-path data --group-by difficulty --group-by language
   captionqa qa --question-path questions.parquet --dataset-path data --limit 1 --dry-run
   captionqa qa --question-path natural.parquet                     # a CaptionQA set carries its images
   captionqa qa --question-path natural.parquet --captions captions.json --run-name captions
@@ -83,6 +84,12 @@ def input_options(command: CommandT) -> CommandT:
     "--skip-invalid", is_flag=True, help="Leave out and count rows that cannot be used, instead of refusing the file."
 )
 @variation_options
+@option(
+    "--group-by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Give accuracies by the values of this column of the question set, too. Repeatable; nothing is asked again.",
+)
 @shared_options
 def qa(**options: Any) -> int:
     with stopping_on_signals():  # before the slow imports: a signal then must not look like a crash

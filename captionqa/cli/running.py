@@ -78,8 +78,9 @@ def question_task(options: Options) -> Task:
     given = QuestionInput(options["captions"] and Captions.load(options["captions"]), options["blind"])
     files = (options["question_path"], options["dataset_path"])
     leniency = (options["skip_invalid"], options["follow_symlinks"])
+    group_by = tuple(options.get("group_by", ()))  # `preflight` has no groups
     if options["protocol"] == PROTOCOL:
-        return CaptionQATask(*files, captionqa_asking(options, given), *leniency, given=given)
+        return CaptionQATask(*files, captionqa_asking(options, given), *leniency, given=given, group_by=group_by)
     style = load_style(given.style(options["prompt_style"]), question_styles(Path.cwd()), "prompts/qa")
     return QuestionTask(
         *files,
@@ -88,6 +89,7 @@ def question_task(options: Options) -> Task:
         needs_choice=needs_choice(options["answer_mode"], Generation.of(options)),
         variation=Variation(options["shuffle_choices"], options["circular"], options["samples"]),
         given=given,
+        group_by=group_by,
     )
 
 

@@ -2,6 +2,7 @@
 
 In: the last record of every question. Out: result rows and counts. The accounting identity, asserted: n = correct +
 wrong + unparsed + truncated + failed. Failures (no answer) are beside the total, never inside it, never wrong answers.
+What every field means is in docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -12,10 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from captionqa.core.captionqa_scores import ProtocolFold
+from captionqa.core.caveats import caveats
 from captionqa.core.grading import GRADER_VERSION, Grade, Verdict, grade
 from captionqa.core.outcomes import Failures, OutcomeKind
+from captionqa.core.repetition import repeats_itself
 from captionqa.core.samples import VariantsFold
 from captionqa.core.shuffling import in_original_order, shown_choices, shown_letter, variant_fields
+from captionqa.core.tallies import Counted, Tallies, Tally
+
+CATEGORY = ("category",)
+SOURCE = ("source",)
+NUM_IMAGES = ("num_images",)
+GROUPS = "groups"
+"""A grouping by a column is named by this and the column."""
+NO_VALUE = "(none)"
+"""Stands for an empty value of a grouping."""
 
 
 def grade_record(record: Mapping[str, Any]) -> Grade | None:
@@ -61,33 +73,29 @@ def result_row(record: Mapping[str, Any], grading: Grade) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class _Tally:
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    failed: int = 0
+class _Letters:
+    """How often each letter is right and how often it was chosen, over graded questions that have a right letter."""
 
-    @property
-    def total(self) -> int:
-        return sum(self.verdicts.values())
+    gold: Counter[str] = field(default_factory=Counter)
+    predicted: Counter[str] = field(default_factory=Counter)
+    gold_shown: Counter[str] = field(default_factory=Counter)
+    shown: Counter[str] = field(default_factory=Counter)
+    """The same by the place at which choices stood; differs where choices were shown in another order."""
 
-    @property
-    def correct(self) -> int:
-        return self.verdicts[Verdict.CORRECT]
-
-    @property
-    def accuracy(self) -> float | None:
-        """Correct over graded; None when nothing was graded."""
-        return self.correct / self.total if self.total else None
+    def add(self, facts: Mapping[str, Any], grading: Grade) -> None:
+        if facts["gold_letter"] is None:
+            return
+        order = facts.get("order")
+        for letter, original, shown in (
+            (facts["gold_letter"], self.gold, self.gold_shown),
+            (grading.letter, self.predicted, self.shown),
+        ):
+            if letter is not None:
+                original[letter] += 1
+                shown[letter if order is None else shown_letter(letter, order)] += 1
 
     def fields(self) -> dict[str, Any]:
-        return {
-            "total": self.total,
-            "correct": self.correct,
-            "accuracy": self.accuracy,
-            "wrong": self.verdicts[Verdict.WRONG],
-            "unparsed": self.verdicts[Verdict.UNPARSED],
-            "truncated": self.verdicts[Verdict.TRUNCATED],
-            "failed": self.failed,
-        }
+        return {"gold": dict(sorted(self.gold.items())), "predicted": dict(sorted(self.predicted.items()))}
 
 
 @dataclass(slots=True)
@@ -95,10 +103,16 @@ class MetricsFold:
     """Metrics over the records added so far."""
 
     n: int = 0
-    overall: _Tally = field(default_factory=_Tally)
-    categories: dict[str, _Tally] = field(default_factory=dict)
+    tallies: Tallies = field(default_factory=Tallies)
     failures: Failures = field(default_factory=Failures)
     methods: Counter[str] = field(default_factory=Counter)
+    right_by_method: Counter[str] = field(default_factory=Counter)
+    letters: _Letters = field(default_factory=_Letters)
+    choice_counts: Counter[int] = field(default_factory=Counter)
+    """Graded questions by their number of choices, those without choices left out."""
+    cut: int = 0
+    """Graded outputs that ended at max_tokens or at the end of the context, whether or not they state an answer."""
+    repetitive: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     protocol: ProtocolFold | None = None
@@ -113,39 +127,102 @@ class MetricsFold:
         self.prompt_tokens += usage.get("prompt_tokens", 0)
         self.completion_tokens += usage.get("completion_tokens", 0)
         scores = self.protocol.add(record, grading) if self.protocol is not None else None
-        category = self.categories.setdefault(record["facts"]["category"], _Tally())
+        facts = record["facts"]
+        self.tallies.add(facts, None if grading is None else grading.verdict, _groups(facts))
         if grading is None:
             self.failures.add(record)
-            self.overall.failed += 1
-            category.failed += 1
             return None
-        self.overall.verdicts[grading.verdict] += 1
-        category.verdicts[grading.verdict] += 1
         self.methods[grading.method] += 1
+        self.right_by_method[grading.method] += grading.correct
+        self.letters.add(facts, grading)
+        if facts["choices"]:
+            self.choice_counts[len(facts["choices"])] += 1
+        self.cut += record.get("finish_reason") == "length"
+        self.repetitive += repeats_itself(record["output"])
         return {**result_row(record, grading), **({} if scores is None else {"captionqa": scores})}
 
     def summary(self) -> dict[str, Any]:
-        """The counts and accuracies of ``qa_metrics.json``; accuracies are fractions from 0 to 1, None over nothing."""
-        overall = self.overall
+        """The content of ``qa_metrics.json``; accuracies are fractions from 0 to 1, None over nothing."""
+        counted = self.tallies.counted()
+        overall, categories = counted.overall(), counted.by(CATEGORY)
         assert self.n == overall.total + overall.failed == overall.total + self.failures.total
-        assert overall.total == sum(tally.total for tally in self.categories.values())
-        means = [tally.accuracy for tally in self.categories.values() if tally.accuracy is not None]
-        return {
+        assert overall.total == sum(tally.total for tally in categories.values())
+        assert overall.failed == sum(tally.failed for tally in categories.values())
+        means = [tally.accuracy for tally in categories.values() if tally.accuracy is not None]
+        fields = {
             "n": self.n,
             "total_questions": overall.total,
             "correct_answers": overall.correct,
             "overall_accuracy": overall.accuracy,
+            "interval": overall.fields()["interval"],
             "macro_accuracy": sum(means) / len(means) if means else None,
+            **_other_accuracies(self.n, overall),
+            "chance_accuracy": self._chance(),
             "wrong": overall.verdicts[Verdict.WRONG],
             "unparsed": overall.verdicts[Verdict.UNPARSED],
             "truncated": overall.verdicts[Verdict.TRUNCATED],
             **self.failures.fields(),
-            "category_metrics": {name: self.categories[name].fields() for name in sorted(self.categories)},
-            "methods": dict(self.methods.most_common()),
+            "cut": self.cut,
+            "repetitive": self.repetitive,
+            "category_metrics": _fields(categories),
+            **_other_groupings(counted),
+            "letters": {**self.letters.fields(), **self.variants.letters()},
+            "methods": self._methods(),
             **self.variants.fields(),
-            **({"letters": letters} if (letters := self.variants.letters()) else {}),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "grader_version": GRADER_VERSION,
             **({} if self.protocol is None else {"captionqa": self.protocol.summary()}),
         }
+        return {**fields, "warnings": caveats(fields, self.letters.gold_shown, self.letters.shown)}
+
+    def _chance(self) -> float | None:
+        """Accuracy of choosing blindly: the mean of 1/choices over graded questions that have choices."""
+        total = self.choice_counts.total()
+        shares = (questions / choices for choices, questions in sorted(self.choice_counts.items()))
+        return sum(shares) / total if total else None
+
+    def _methods(self) -> dict[str, Any]:
+        return {
+            method: {
+                "count": count,
+                "correct": self.right_by_method[method],
+                "accuracy": self.right_by_method[method] / count,
+            }
+            for method, count in sorted(self.methods.items(), key=lambda item: (-item[1], item[0]))
+        }
+
+
+def _groups(facts: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
+    return {
+        CATEGORY: facts["category"],
+        SOURCE: facts["source"] or NO_VALUE,
+        NUM_IMAGES: str(len(facts["image_paths"])),
+        **{(GROUPS, column): value or NO_VALUE for column, value in facts.get("groups", {}).items()},
+    }
+
+
+def _other_accuracies(n: int, overall: Tally) -> dict[str, Any]:
+    """Over all questions, over those whose answer could be read, and between what limits the accuracy lies whatever the
+    answers that could not be read, or never came, would have been."""
+    read = overall.correct + overall.verdicts[Verdict.WRONG]
+    bounds = {"low": overall.correct / n, "high": (n - overall.verdicts[Verdict.WRONG]) / n} if n else None
+    return {
+        "accuracy_of_all": overall.correct / n if n else None,
+        "accuracy_of_read": overall.correct / read if read else None,
+        "accuracy_bounds": bounds,
+    }
+
+
+def _other_groupings(counted: Counted) -> dict[str, Any]:
+    sources, numbers = counted.by(SOURCE), counted.by(NUM_IMAGES)
+    columns = {name[1]: counted.by(name) for name in counted.names() if name[0] == GROUPS}
+    return {
+        **({"by_source": _fields(sources)} if sources.keys() - {NO_VALUE} else {}),
+        "by_num_images": _fields({number: numbers[number] for number in sorted(numbers, key=int)}),
+        **({GROUPS: {column: _fields(tallies) for column, tallies in columns.items()}} if columns else {}),
+    }
+
+
+def _fields(tallies: Mapping[str, Tally]) -> dict[str, Any]:
+    return {name: tally.fields() for name, tally in tallies.items()}

@@ -14,7 +14,7 @@ from typing import Any
 from captionqa.core.answers.options import LETTERS
 from captionqa.core.captionqa_protocol import NotEligible, gold_index
 from captionqa.core.choices import Gold
-from captionqa.core.questions import Question, RowProblem, parse_row, read_category, read_text
+from captionqa.core.questions import Question, RowProblem, parse_row, read_category, read_groups, read_text
 
 LONGEST = len(LETTERS) - 1
 """Choices that leave a letter for «cannot answer»."""
@@ -31,18 +31,20 @@ def nested_qid(row_id: str, index: int) -> str:
     return f"{row_id}#{index}"
 
 
-def parse_nested(row_id: str, index: int, cells: Mapping[str, Any]) -> Question:
-    """One inner question. Raises: RowProblem as `parse_row` does."""
+def parse_nested(row_id: str, index: int, cells: Mapping[str, Any], group_by: Sequence[str] = ()) -> Question:
+    """One inner question. ``group_by``: cells whose values it keeps. Raises: RowProblem as `parse_row` does."""
     row = {**cells, "qid": nested_qid(row_id, index), "image": None}
     choices, answer = _list(cells.get("choices")), cells.get("answer")
     gold = gold_index([str(choice) for choice in choices], answer)
     if isinstance(gold, NotEligible) or gold >= len(LETTERS):
-        return parse_row(row)
+        return parse_row(row, group_by)
     # By its letter: as a text, «B» among the choices («C», «B») would be read as the second letter.
-    return replace(parse_row({**row, "answer": LETTERS[gold]}), answer=str(answer))
+    return replace(parse_row({**row, "answer": LETTERS[gold]}, group_by), answer=str(answer))
 
 
-def parse_for_protocol(row_id: str, index: int, cells: Mapping[str, Any]) -> Question | LeftOut:
+def parse_for_protocol(
+    row_id: str, index: int, cells: Mapping[str, Any], group_by: Sequence[str] = ()
+) -> Question | LeftOut:
     """One inner question for CaptionQA's protocol: every text as it is written, blanks included.
 
     Raises: RowProblem for a question or choices that are no text or list of texts, and for more choices than there are
@@ -71,6 +73,7 @@ def parse_for_protocol(row_id: str, index: int, cells: Mapping[str, Any]) -> Que
         category=read_category(cells.get("category")),
         source=read_text(cells.get("source"), "source") or "",
         images=(),
+        groups=read_groups(cells, group_by),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from captionqa.core.choices import Gold, parse_choices, parse_gold
@@ -49,11 +49,17 @@ class Question:
     category: str
     source: str
     images: tuple[ImageCell, ...]
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Values of the columns that accuracies are wanted for; empty for an empty cell."""
 
 
-def parse_row(row: Mapping[str, Any]) -> Question:
+def parse_row(row: Mapping[str, Any], group_by: Sequence[str] = ()) -> Question:
     """Raises: RowProblem for an empty qid or question, an answer that is not one of the choices, and a list or bytes
-    where a text is expected."""
+    where a text is expected.
+
+    Args:
+        group_by: columns whose values the question keeps.
+    """
     qid = read_text(row.get("qid"), "qid")
     if qid is None:
         raise RowProblem("qid", "qid is empty")
@@ -77,6 +83,7 @@ def parse_row(row: Mapping[str, Any]) -> Question:
         category=read_category(row.get("category")),
         source=read_text(row.get("source"), "source") or "",
         images=parse_images(row.get("image")),
+        groups=read_groups(row, group_by),
     )
 
 
@@ -139,6 +146,20 @@ def read_category(cell: Any) -> str:
     if isinstance(cell, Sequence) and not isinstance(cell, str):
         cell = cell[0] if cell else None
     return read_text(cell, "category") or UNCATEGORIZED
+
+
+def read_groups(row: Mapping[str, Any], group_by: Sequence[str]) -> dict[str, str]:
+    """The values of the columns that accuracies are wanted for. Raises: RowProblem."""
+    return {column: _group(row.get(column)) for column in group_by}
+
+
+def _group(cell: Any) -> str:
+    """A cell as the name of a group; a list as its values in a row."""
+    if hasattr(cell, "tolist"):
+        cell = cell.tolist()
+    if isinstance(cell, Sequence) and not isinstance(cell, str):
+        return ", ".join(map(_group, cell))
+    return read_text(cell, "group") or ""
 
 
 def read_text(cell: Any, column: str) -> str | None:

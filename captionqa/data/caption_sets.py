@@ -28,6 +28,7 @@ from captionqa.data.questions import (
     image_source,
     open_set,
     read_rows,
+    refuse_groups,
     refuse_invalid,
 )
 from captionqa.errors import InputError
@@ -53,6 +54,7 @@ class SetRow:
     images: tuple[ImageSource, ...]
     """When nothing is to be read, their names alone."""
     questions: Sequence[Mapping[str, Any]]
+    """With the row's own columns that are asked for, where a question has no field of that name."""
 
 
 def is_caption_set(path: Path) -> bool:
@@ -84,16 +86,22 @@ def carries_images(path: Path) -> bool:
 
 
 def iter_set_rows(
-    path: Path, dataset: Path | None, *, follow_symlinks: bool = False, reads_images: bool = True
+    path: Path,
+    dataset: Path | None,
+    *,
+    follow_symlinks: bool = False,
+    reads_images: bool = True,
+    group_by: Sequence[str] = (),
 ) -> Iterator[SetRow | InvalidRow]:
     """The rows in order; an unusable one (no id, an id that was there before) in its place as what is wrong with it.
 
-    Raises: InputError for the file as a whole.
+    Raises: InputError for the file as a whole; UsageError for something to group by that neither rows nor questions
+    have.
     """
     first_rows: dict[bytes, str] = {}
-    reading = _Reading(dataset, follow_symlinks, reads_images)
+    reading = _Reading(dataset, follow_symlinks, reads_images, tuple(group_by))
     for file in set_files(path):
-        for row, cells in enumerate(_cells(file, reads_images)):
+        for row, cells in enumerate(_cells(file, reading)):
             yield _row(cells, row, file.name, first_rows, reading)
 
 
@@ -104,10 +112,11 @@ def check_set(
     mine: Callable[[str], bool] = lambda _: True,
     needs_choices: bool = False,
     ids: Callable[[Question], Sequence[str]] = lambda question: (question.qid,),
+    group_by: Sequence[str] = (),
 ) -> SetCheck:
     """As `questions.check_questions`; what is counted are questions. Raises: InputError naming file, row and index."""
     tally = ProblemTally(path)
-    for asked in _questions(path, None, False, reads_images=False, needs_choices=needs_choices):
+    for asked in _questions(path, _Reading(None, False, False, tuple(group_by)), needs_choices):
         if isinstance(asked, InvalidRow):
             tally.add(asked)
         else:
@@ -122,9 +131,11 @@ def iter_set_questions(
     follow_symlinks: bool = False,
     needs_choices: bool = False,
     reads_images: bool = True,
+    group_by: Sequence[str] = (),
 ) -> Iterator[SetQuestion]:
-    """The valid questions, in order. Raises: InputError for the file as a whole."""
-    for asked in _questions(path, dataset, follow_symlinks, reads_images=reads_images, needs_choices=needs_choices):
+    """The valid questions, in order. Raises: InputError, UsageError for the file as a whole."""
+    reading = _Reading(dataset, follow_symlinks, reads_images, tuple(group_by))
+    for asked in _questions(path, reading, needs_choices):
         if not isinstance(asked, InvalidRow):
             yield asked
 
@@ -170,17 +181,21 @@ class ProblemTally:
         return found
 
 
-def _questions(
-    path: Path, dataset: Path | None, follow_symlinks: bool, *, reads_images: bool, needs_choices: bool
-) -> Iterator[SetQuestion | InvalidRow]:
+def _questions(path: Path, reading: _Reading, needs_choices: bool) -> Iterator[SetQuestion | InvalidRow]:
     ordinal = 0
-    for row in iter_set_rows(path, dataset, follow_symlinks=follow_symlinks, reads_images=reads_images):
+    for row in iter_set_rows(
+        path,
+        reading.dataset,
+        follow_symlinks=reading.follow_symlinks,
+        reads_images=reading.reads_images,
+        group_by=reading.group_by,
+    ):
         if isinstance(row, InvalidRow):
             yield row
             continue
         for index, cells in enumerate(row.questions):
             try:
-                question = parse_nested(row.id, index, cells)
+                question = parse_nested(row.id, index, cells, reading.group_by)
             except RowProblem as problem:
                 yield invalid_question(row, index, problem)
             else:
@@ -203,6 +218,7 @@ class _Reading:
     dataset: Path | None
     follow_symlinks: bool
     reads_images: bool
+    group_by: tuple[str, ...] = ()
 
     def source(self, cell: ImageCell, row_id: str, position: int) -> ImageSource:
         if not self.reads_images:
@@ -226,7 +242,8 @@ def _row(
         return InvalidRow(row, "id", f"id {row_id!r} stood in {first} already; ids must be unique", file)
     questions = cells.get(NESTED) or ()
     images = _images(cells, row_id, reading)
-    return SetRow(row, file, row_id, domain, images, [each for each in questions if each is not None])
+    about = {name: cells[name] for name in reading.group_by if name in cells}
+    return SetRow(row, file, row_id, domain, images, [{**about, **each} for each in questions if each is not None])
 
 
 def _images(cells: dict[str, Any], row_id: str, reading: _Reading) -> tuple[ImageSource, ...]:
@@ -243,15 +260,23 @@ def _images(cells: dict[str, Any], row_id: str, reading: _Reading) -> tuple[Imag
     return tuple(reading.source(cell, row_id, position) for position, cell in enumerate(found))
 
 
-def _cells(file: Path, reads_images: bool) -> Iterator[dict[str, Any]]:
+def _cells(file: Path, reading: _Reading) -> Iterator[dict[str, Any]]:
     opened = open_set(file)
     names = _columns(file)
     if missing := [name for name in ("id", NESTED) if name not in names]:
         raise InputError(f"{file}: no column {', '.join(map(repr, missing))}. It has {', '.join(names)}.")
-    columns = [name for name in OTHER_COLUMNS if name in names]
-    paths = [] if reads_images else _leaves(opened, heavy=False)
+    refuse_groups(file, _groupable(opened.schema_arrow), reading.group_by)
+    columns = [name for name in dict.fromkeys((*OTHER_COLUMNS, *reading.group_by)) if name in names]
+    paths = [] if reading.reads_images else _leaves(opened, heavy=False)
     columns += paths or [name for name in IMAGES if name in names][:1]  # bytes alone: only they say how many there are
     return read_rows(file, opened, columns, WINDOW_ROWS)
+
+
+def _groupable(schema: pa.Schema) -> pa.Schema:
+    """What a question can be grouped by: its own fields, and the row's columns."""
+    fields = list(schema.field(NESTED).type.value_type)
+    own = {field.name for field in fields}
+    return pa.schema([*fields, *(field for field in schema if field.name not in own)])
 
 
 def _columns(file: Path) -> list[str]:

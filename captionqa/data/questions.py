@@ -21,7 +21,7 @@ from captionqa.core.items import ImageSource
 from captionqa.core.keys import id_digest
 from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, ImageCell, Question, RowProblem, parse_row
 from captionqa.data.image_paths import resolve_inside
-from captionqa.errors import ImageProblem, InputError
+from captionqa.errors import ImageProblem, InputError, UsageError
 
 WINDOW_ROWS = 1024
 """Rows read together."""
@@ -79,23 +79,27 @@ def check_questions(
     mine: Callable[[str], bool] = lambda _: True,
     needs_choices: bool = False,
     ids: Callable[[Question], Sequence[str]] = lambda question: (question.qid,),
+    group_by: Sequence[str] = (),
 ) -> SetCheck:
     """Read every row once; ``mine`` says of an item's id whether to count it in `SetCheck.mine`.
 
     Args:
         ids: of the items that a question is asked as.
         needs_choices: a question without choices cannot be used.
+        group_by: columns whose values questions keep (`Question.groups`).
 
     Raises: InputError naming file, row and column unless ``skip_invalid``; always for a file that is no parquet file or
-    lacks a column.
+    lacks a column. UsageError for a column to group by that is not there or holds no values.
     """
     from captionqa.data.caption_sets import check_set, is_caption_set  # which builds on this module
 
     if is_caption_set(path):
-        return check_set(path, skip_invalid=skip_invalid, mine=mine, needs_choices=needs_choices, ids=ids)
+        return check_set(
+            path, skip_invalid=skip_invalid, mine=mine, needs_choices=needs_choices, ids=ids, group_by=group_by
+        )
     invalid: list[InvalidRow] = []
     rows = invalid_count = items = own = 0
-    for row, parsed in _rows(path, with_bytes=False, needs_choices=needs_choices):
+    for row, parsed in _rows(path, with_bytes=False, needs_choices=needs_choices, group_by=group_by):
         rows = row + 1
         if isinstance(parsed, InvalidRow):
             invalid_count += 1
@@ -132,6 +136,7 @@ def iter_questions(
     follow_symlinks: bool = False,
     needs_choices: bool = False,
     reads_images: bool = True,
+    group_by: Sequence[str] = (),
 ) -> Iterator[SetQuestion]:
     """The valid questions, in the order of the file.
 
@@ -139,16 +144,21 @@ def iter_questions(
         reads_images: False where only the images' names are wanted. Those of a file with one question in each row are
             read all the same: a digest of their bytes says which questions share them.
 
-    Raises: InputError as `check_questions` does for the file as a whole.
+    Raises: InputError and UsageError as `check_questions` does for the file as a whole.
     """
     from captionqa.data.caption_sets import is_caption_set, iter_set_questions  # which builds on this module
 
     if is_caption_set(path):
         yield from iter_set_questions(
-            path, dataset, follow_symlinks=follow_symlinks, needs_choices=needs_choices, reads_images=reads_images
+            path,
+            dataset,
+            follow_symlinks=follow_symlinks,
+            needs_choices=needs_choices,
+            reads_images=reads_images,
+            group_by=group_by,
         )
         return
-    for row, parsed in _rows(path, with_bytes=True, needs_choices=needs_choices):
+    for row, parsed in _rows(path, with_bytes=True, needs_choices=needs_choices, group_by=group_by):
         if isinstance(parsed, Question):
             images = tuple(
                 image_source(cell, parsed.qid, position, dataset, follow_symlinks)
@@ -157,7 +167,9 @@ def iter_questions(
             yield SetQuestion(row, parsed, images, cluster=_cluster(parsed, images))
 
 
-def _rows(path: Path, *, with_bytes: bool, needs_choices: bool) -> Iterator[tuple[int, Question | InvalidRow]]:
+def _rows(
+    path: Path, *, with_bytes: bool, needs_choices: bool, group_by: Sequence[str]
+) -> Iterator[tuple[int, Question | InvalidRow]]:
     """(row number, question or what is wrong with it). A qid that stood in an earlier row is a problem of the later."""
     file = open_set(path)
     schema = file.schema_arrow
@@ -170,19 +182,23 @@ def _rows(path: Path, *, with_bytes: bool, needs_choices: bool) -> Iterator[tupl
     for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
         if schema.names.count(name) > 1:
             raise InputError(f"{path}: {schema.names.count(name)} columns are named {name!r}. Keep one of them.")
+    refuse_groups(path, schema, group_by)
     heavy = _carries_bytes(schema)
     columns = [name for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name in schema.names]
     if heavy and not with_bytes:
         columns.remove("image")
+    columns += [name for name in dict.fromkeys(group_by) if name not in columns]
     first_rows: dict[bytes, int] = {}
     batch = WINDOW_ROWS_WITH_BYTES if heavy and with_bytes else WINDOW_ROWS
     for row, cells in enumerate(read_rows(path, file, columns, batch)):
-        yield row, _parse(cells, row, first_rows, needs_choices)
+        yield row, _parse(cells, row, first_rows, needs_choices, group_by)
 
 
-def _parse(cells: dict[str, Any], row: int, first_rows: dict[bytes, int], needs_choices: bool) -> Question | InvalidRow:
+def _parse(
+    cells: dict[str, Any], row: int, first_rows: dict[bytes, int], needs_choices: bool, group_by: Sequence[str]
+) -> Question | InvalidRow:
     try:
-        question = parse_row(cells)
+        question = parse_row(cells, group_by)
     except RowProblem as problem:
         return InvalidRow(row, problem.column, str(problem))
     if needs_choices and not question.choices:
@@ -214,6 +230,28 @@ def open_set(path: Path) -> pq.ParquetFile:
 def names_bytes(path: Path) -> bool:
     """Whether a question set has bytes of images in it. Raises: InputError for what is no parquet file."""
     return _carries_bytes(open_set(path).schema_arrow)
+
+
+def refuse_groups(path: Path, schema: pa.Schema, group_by: Sequence[str]) -> None:
+    """Raises: UsageError for a column to group by that is not there, is there twice, or holds no plain values."""
+    plain = [each.name for each in schema if _is_plain(each.type)]
+    for name in group_by:
+        if name not in plain or schema.names.count(name) > 1:
+            fault = (
+                "no such column" if name not in schema.names
+                else "it holds no texts or numbers" if name not in plain
+                else "several columns have that name"
+            )  # fmt: skip
+            raise UsageError(
+                f"--group-by {name}: {fault} in {path}. Columns to group by: {', '.join(dict.fromkeys(plain))}."
+            )
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether a column's values have a name that a person would read: texts, numbers, dates, and lists of them."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind):
+        return _is_plain(kind.value_type)
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _carries_bytes(schema: pa.Schema) -> bool:

@@ -25,18 +25,25 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """Per category: graded, correct, accuracy, and what was wrong, unparsed, truncated and failed."""
-    columns = ("total", "correct", "accuracy", "wrong", "unparsed", "truncated", "failed")
-    rows = [[name, *(_cell(tally[c]) for c in columns)] for name, tally in metrics["category_metrics"].items()]
+    """Per category: graded, correct, accuracy with its interval, and what was wrong, unparsed, truncated and failed."""
     overall = {**metrics, "total": metrics["total_questions"], "correct": metrics["correct_answers"]}
     overall["accuracy"] = metrics["overall_accuracy"]
-    rows.append(["all", *(_cell(overall[column]) for column in columns)])
-    return table(("category", *columns), rows)
+    before, after = ("total", "correct", "accuracy"), ("wrong", "unparsed", "truncated", "failed")
+    rows = [
+        [name, *(_cell(tally[c]) for c in before), interval_cell(tally["interval"]), *(_cell(tally[c]) for c in after)]
+        for name, tally in [*metrics["category_metrics"].items(), ("all", overall)]
+    ]
+    return table(("category", *before, "95 % interval", *after), rows)
+
+
+def interval_cell(interval: Mapping[str, Any] | None) -> str:
+    """An interval of `core.statistics` for a table's cell."""
+    return "–" if interval is None else f"{interval['low']:.3f}–{interval['high']:.3f}"
 
 
 def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     """What is not in the table: what holds over questions that were asked several times, items without an answer, rows
-    left out, items not reached yet."""
+    left out, items not reached yet, warnings."""
     lines = variant_lines(summary)
     if summary["failed"]:
         lines.append(f"no answer: {summary['failed']}")
@@ -48,7 +55,7 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"left out as invalid: {summary['skipped_invalid']}")
     if summary.get("pending"):
         lines.append(f"not asked yet: {summary['pending']}")
-    return lines
+    return lines + [f"warning: {warning}" for warning in summary.get("warnings", ())]
 
 
 def captions_line(summary: Mapping[str, Any]) -> str:

@@ -61,7 +61,9 @@ class CaptionQATask(QuestionTask):
         self.left_out.clear()
         tally = ProblemTally(self.question_path)
         if not is_caption_set(self.question_path):
-            tally.take_invalid(check_questions(self.question_path, skip_invalid=self.skip_invalid))
+            tally.take_invalid(
+                check_questions(self.question_path, skip_invalid=self.skip_invalid, group_by=self.group_by)
+            )
         with_caption = 0
         first: SetQuestion | None = None
         for asked in self._questions(reads_images=False):
@@ -111,14 +113,18 @@ class CaptionQATask(QuestionTask):
             return
         ordinal = 0
         for row in iter_set_rows(
-            self.question_path, self.dataset, follow_symlinks=self.follow_symlinks, reads_images=reads_images
+            self.question_path,
+            self.dataset,
+            follow_symlinks=self.follow_symlinks,
+            reads_images=reads_images,
+            group_by=self.group_by,
         ):
             if isinstance(row, InvalidRow):
                 yield row
                 continue
             for index, cells in enumerate(row.questions):
                 try:
-                    question = parse_for_protocol(row.id, index, cells)
+                    question = parse_for_protocol(row.id, index, cells, self.group_by)
                 except RowProblem as problem:
                     yield invalid_question(row, index, problem)
                 else:
@@ -127,7 +133,9 @@ class CaptionQATask(QuestionTask):
 
     def _flat_questions(self) -> Iterator[SetQuestion | LeftOut | InvalidRow]:
         """Questions of a set with one row each: the right choice may be given by its letter as well."""
-        for asked in iter_questions(self.question_path, self.dataset, follow_symlinks=self.follow_symlinks):
+        for asked in iter_questions(
+            self.question_path, self.dataset, follow_symlinks=self.follow_symlinks, group_by=self.group_by
+        ):
             question = asked.question
             by_text = gold_index(question.choices, question.answer)
             index = by_text if isinstance(by_text, int) else question.gold.index

@@ -34,6 +34,8 @@ class QuestionTask:
     needs_choice: bool = False
     variation: Variation = field(default_factory=Variation)
     given: QuestionInput = IMAGES
+    group_by: tuple[str, ...] = ()
+    """Columns of the question set to have accuracies by; recorded with every question, no part of what is asked."""
     shares_images: bool = field(default=True, init=False)
     image_cache_bytes: int = field(default=64 << 20, init=False)
     takes_empty: bool = field(default=True, init=False)
@@ -55,6 +57,7 @@ class QuestionTask:
             mine=mine,
             needs_choices=self.needs_choice,
             ids=self.variation.ids,
+            group_by=self.group_by,
         )
         if self.given.captions is not None and all(map(self.given.missing, self.questions())):
             self.given.refuse_without_any(next(self.questions(), None))
@@ -82,6 +85,7 @@ class QuestionTask:
             follow_symlinks=self.follow_symlinks,
             needs_choices=self.needs_choice,
             reads_images=self.given.images,
+            group_by=self.group_by,
         )
 
     def items(self) -> Iterator[Item]:
@@ -171,4 +175,5 @@ def question_facts(asked: SetQuestion) -> dict[str, Any]:
         "image_paths": [image.name for image in asked.images],
         **({} if asked.cluster is None else {"cluster": asked.cluster}),
         **({} if asked.domain is None else {"captionqa": {"domain": asked.domain}}),
+        **({"groups": dict(question.groups)} if question.groups else {}),
     }

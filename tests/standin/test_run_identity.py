@@ -131,6 +131,21 @@ def test_a_corrected_gold_answer_and_category_change_the_grade_without_a_request
     assert {name: after[name] for name in after if name != qid} == {x: before[x] for x in before if x != qid}
 
 
+def test_another_column_to_group_by_asks_nothing_again(
+    cli: Cli, data: Path, server: StandInServer, finished: RunFiles
+) -> None:
+    before, rows = finished.read("_metrics.json"), table(data)
+    rows["level"] = [1, 2, 3] * 4
+    rows.to_parquet(data / "questions.parquet")
+    report = cli.call(*questions(data), "--server-url", server.url, "--group-by", "level", "--group-by", "category")
+    assert (report["outcomes"], server.stats()["requests"]) == ({}, 12)
+    groups = finished.read("_metrics.json").pop("groups")
+    assert {level: group["total"] for level, group in groups["level"].items()} == {"1": 4, "2": 4, "3": 4}
+    assert groups["category"] == before["category_metrics"]
+    cli.call(*questions(data), "--server-url", server.url)
+    assert finished.read("_metrics.json") == before
+
+
 def test_a_removed_question_leaves_the_exports_and_comes_back_when_asked(
     cli: Cli, data: Path, server: StandInServer, finished: RunFiles
 ) -> None:

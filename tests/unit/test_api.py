@@ -179,6 +179,7 @@ def test_a_question_set_is_answered_and_graded_like_the_commands(server: Server,
     assert len(frame) == metrics["n"] == 12
     assert frame["is_correct"].sum() == metrics["correct_answers"]
     assert result.categories()["correct"].sum() == metrics["correct_answers"]
+    assert (result.categories()["interval_low"] <= result.categories()["accuracy"]).all()
     with pytest.raises(InputError, match="no captions"):
         result.captions()
 
@@ -189,6 +190,17 @@ def test_a_dataframe_is_a_question_set_by_its_content(server: Server, drawn_fold
     again = captionqa.qa(frame.assign(note="of mine"), drawn_folder, server=server, progress=False)
     assert (first.counts, again.counts, again.answered_before) == ({"answered": 12}, {}, 12)
     assert len(list(Path("output/questions").iterdir())) == 1
+    by_note = RunOptions(group_by=("note",))
+    grouped = captionqa.qa(
+        frame.assign(note=["mine"] * 5 + ["yours"] * 7), drawn_folder, server=server, progress=False, options=by_note
+    )
+    assert grouped.counts == {}, "nothing is asked again"
+    assert {name: group["total"] for name, group in grouped.summary["groups"]["note"].items()} == {
+        "mine": 5,
+        "yours": 7,
+    }
+    with pytest.raises(UsageError, match=r"group_by 'note': no such column in the DataFrame\. It has qid, "):
+        captionqa.qa(frame, drawn_folder, server=server, progress=False, options=by_note)
     changed = frame.assign(category="all")
     with pytest.raises(IdentityMismatch, match="question_path"):
         captionqa.qa(changed, drawn_folder, server=server, progress=False)

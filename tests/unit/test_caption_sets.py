@@ -405,3 +405,38 @@ def test_choices_are_shuffled_and_turned_with_captions_too(small: Path, tmp_path
     assert len(results) == 2 + 1 + 3 + 3 + 2, "choices that are letters stay as they are"
     colours = [each for each in results.values() if each["variant_of"] == "nat_001#0"]
     assert sorted(each["predicted_letter"] for each in colours) == ["A", "B"]
+
+
+def test_accuracies_by_a_column_of_the_row_or_a_field_of_the_question(
+    small: Path, tmp_path: Path, without_settings: Path
+) -> None:
+    with AnsweringServer(says("B")) as server:
+        command = ("qa", "--question-path", small, "--server-url", server.url)
+        run(*command, "--group-by", "domain", "--group-by", "category")
+        with pytest.raises(UsageError, match="--group-by nope: no such column"):
+            run(*command, "--group-by", "nope")
+    groups = read(tmp_path, "text-model_qa_metrics.json")["groups"]
+    assert {name: each["total"] for name, each in groups["domain"].items()} == {"natural": 5}
+    assert {name: each["total"] for name, each in groups["category"].items()} == {
+        **{"Object": 2, "Object - Colour": 2, "Text - Grade": 1}
+    }
+
+
+def test_image_captions_and_blind_runs_of_a_set_are_compared(
+    small: Path, tmp_path: Path, without_settings: Path
+) -> None:
+    path = captions_file(tmp_path, nat_001="x", nat_002="y", doc_001="z")
+    ways = {"image": (), "captions": ("--captions", path), "blind": ("--blind",)}
+    published = {"p-image": (), "p-captions": ("--captions", path)}
+    with AnsweringServer(says("B")) as server:
+        command = ("qa", "--question-path", small, "--server-url", server.url)
+        for name, way in ways.items():
+            run(*command, *way, "--run-name", name)
+        for name, way in published.items():
+            run(*command, *way, "--protocol", "captionqa", "--run-name", name)
+    folder = tmp_path / "output/qa/text-model"
+    compared = json.loads(run("compare", *(folder / name for name in ways), "--json"))
+    assert [each["n"] for each in compared["pairs"]] == [5, 5]
+    assert len(compared["captions"]) == 1
+    compared = json.loads(run("compare", *(folder / name for name in published), "--json"))
+    assert compared["pairs"][0]["n"] == 5

@@ -13,7 +13,7 @@ import captionqa
 from captionqa.cli.main import COMMANDS
 
 CHECKOUT = Path(captionqa.__file__).parent.parent
-HEAVY = {"PIL", "aiohttp", "jinja2", "numpy", "openai", "pandas", "pyarrow", "tenacity", "tqdm"}
+HEAVY = {"PIL", "aiohttp", "jinja2", "numpy", "openai", "pandas", "pyarrow", "scipy", "tenacity", "tqdm"}
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ SERVER = ("--server-url", "http://127.0.0.1:1")
             2,
             [
                 "no command 'captoin'. Commands: caption, qa, preflight, serve, models, servers, slurm, export, score, "
-                "ask, chat, prompts, demo, standin."
+                "compare, ask, chat, prompts, demo, standin."
             ],
         ),
         (["caption"], 2, ["Missing option '--dataset-path'"]),

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captionqa.core.grading import Grade, Verdict
 from captionqa.core.metrics import MetricsFold, grade_record
 from captionqa.core.outcomes import OutcomeKind
+from captionqa.core.statistics import clustered, wilson
 
 FACTS: dict[str, Any] = {
     "question": "Which parity?",
@@ -129,7 +132,8 @@ def test_every_question_is_counted_exactly_once(given_records: list[dict[str, An
     assert metrics["failed"] == sum(each["outcome"] != "answered" for each in given_records)
     assert metrics["failed"] == sum(metrics["failed_by_kind"].values())
     assert metrics["correct_answers"] == sum(row["is_correct"] for row in rows)
-    assert sum(metrics["methods"].values()) == metrics["total_questions"]
+    assert sum(method["count"] for method in metrics["methods"].values()) == metrics["total_questions"]
+    assert sum(method["correct"] for method in metrics["methods"].values()) == metrics["correct_answers"]
     for name, all_of_it in (("total", "total_questions"), ("correct", "correct_answers"), ("failed", "failed")):
         assert sum(tally[name] for tally in metrics["category_metrics"].values()) == metrics[all_of_it]
     for tally in metrics["category_metrics"].values():
@@ -144,3 +148,136 @@ def test_metrics_do_not_depend_on_the_order_of_records(given_records: list[dict[
     one, other = folded(*given_records), folded(*shuffled)
     assert {**one, "macro_accuracy": None} == {**other, "macro_accuracy": None}
     assert (one["macro_accuracy"] is None) == (other["macro_accuracy"] is None)
+
+
+def test_other_accuracies_and_their_bounds() -> None:
+    metrics = folded(record(), record(output="A"), record(output="Hm."), record("failed"))
+    assert metrics["accuracy_of_all"] == 1 / 4
+    assert metrics["overall_accuracy"] == 1 / 3
+    assert metrics["accuracy_of_read"] == 1 / 2
+    assert metrics["accuracy_bounds"] == {"low": 1 / 4, "high": 3 / 4}
+    assert [folded()[name] for name in ("accuracy_of_all", "accuracy_of_read", "accuracy_bounds")] == [None] * 3
+
+
+def with_facts(output: str | None = "B", *, image: str = "a.png", **facts: Any) -> dict[str, Any]:
+    given = record("failed" if output is None else "answered", output=output)
+    return {**given, "facts": {**FACTS, "image_paths": [image] if image else [], **facts}}
+
+
+def test_intervals_are_wilsons_where_every_image_has_one_question() -> None:
+    metrics = folded(*(with_facts("B" if n % 2 else "A", image=f"{n}.png") for n in range(40)))
+    assert metrics["interval"] == wilson(20, 40).to_dict()
+    assert metrics["category_metrics"]["arithmetic"]["interval"] == wilson(20, 40).to_dict()
+    assert folded()["interval"] is None
+
+
+def test_intervals_are_clustered_where_images_have_several() -> None:
+    outputs = ("B", "B", "A", "B", None, "A")
+    metrics = folded(
+        *(
+            with_facts(output, image=f"{n // 3}.png", category="odd" if n % 2 else "even")
+            for n, output in enumerate(outputs * 10)
+        )
+    )
+    assert metrics["interval"] == clustered(np.array([2, 1] * 10), np.array([3, 2] * 10)).to_dict()
+    assert (metrics["interval"]["method"], metrics["interval"]["clusters"]) == ("clustered", 20)
+    # Of the even ones, image 0 has the right and a wrong one (0 and 2), image 1 only failed (4).
+    assert metrics["category_metrics"]["even"]["interval"] == clustered(np.full(10, 1), np.full(10, 2)).to_dict()
+    assert metrics["category_metrics"]["odd"]["interval"]["clusters"] == 20
+
+
+def test_groups_have_the_same_fields_as_categories() -> None:
+    metrics = folded(
+        with_facts(source="x", groups={"level": "1", "language": "en"}),
+        with_facts("A", source="x", groups={"level": "2", "language": "en"}),
+        with_facts(None, source="", groups={"level": "1", "language": ""}),
+        with_facts(source="y", image=""),
+    )
+    assert {name: (t["total"], t["correct"], t["failed"]) for name, t in metrics["by_source"].items()} == {
+        "(none)": (0, 0, 1),
+        "x": (2, 1, 0),
+        "y": (1, 1, 0),
+    }
+    assert {name: t["total"] for name, t in metrics["by_num_images"].items()} == {"0": 1, "1": 2}
+    assert {name: t["total"] for name, t in metrics["groups"]["level"].items()} == {"1": 1, "2": 1}
+    assert metrics["groups"]["level"]["1"]["failed"] == 1
+    assert {name: t["total"] for name, t in metrics["groups"]["language"].items()} == {"(none)": 0, "en": 2}
+    for tallies in (metrics["by_source"], metrics["by_num_images"], *metrics["groups"].values()):
+        for tally in tallies.values():
+            assert tally.keys() == metrics["category_metrics"]["arithmetic"].keys()
+
+
+def test_groupings_that_say_nothing_are_left_out() -> None:
+    metrics = folded(with_facts(source=""), with_facts(source=""))
+    assert "by_source" not in metrics
+    assert "groups" not in metrics
+
+
+def test_numbers_of_images_are_in_the_order_of_numbers() -> None:
+    many = [with_facts(image_paths=["x"] * count) for count in (10, 2, 1)]
+    assert list(folded(*many)["by_num_images"]) == ["1", "2", "10"]
+
+
+def test_letters_chosen_beside_letters_right() -> None:
+    metrics = folded(with_facts("A"), with_facts("B"), with_facts("Hm."), with_facts("7", choices=[], gold_letter=None))
+    assert metrics["letters"] == {"gold": {"B": 3}, "predicted": {"A": 1, "B": 1}}
+
+
+def test_where_choices_were_shuffled_the_places_are_counted_too() -> None:
+    fold = MetricsFold()
+    shown_first = Grade(Verdict.CORRECT, "B", "B", "bare", None, None)
+    for order in ([1, 0], [0, 1], [1, 0]):
+        fold.add(with_facts(order=order), shown_first)
+    assert fold.summary()["letters"] == {"gold": {"B": 3}, "predicted": {"B": 3}, "shown": {"A": 2, "B": 1}}
+
+
+def test_methods_with_what_came_of_them() -> None:
+    metrics = folded(record(), record(output="The answer is (A)."), record(output="The answer is (B)."))
+    assert metrics["methods"] == {
+        "declared": {"count": 2, "correct": 1, "accuracy": 0.5},
+        "whole_output": {"count": 1, "correct": 1, "accuracy": 1.0},
+    }
+
+
+def test_chance_is_the_mean_over_questions_with_choices() -> None:
+    four = {"choices": ["a", "b", "c", "d"]}
+    metrics = folded(with_facts(), with_facts(**four), with_facts("7", choices=[], gold_letter=None, answer="7"))
+    assert metrics["chance_accuracy"] == (1 / 2 + 1 / 4) / 2
+    assert folded(with_facts("7", choices=[], gold_letter=None, answer="7"))["chance_accuracy"] is None
+
+
+def test_cut_and_repetitive_outputs_are_counted_whatever_they_state() -> None:
+    loop = "The answer is (B). " * 20
+    metrics = folded(record(output=loop, finish_reason="length"), record(finish_reason="length"), record())
+    assert (metrics["cut"], metrics["repetitive"], metrics["truncated"]) == (2, 1, 0)
+
+
+def warned(*records: dict[str, Any]) -> str:
+    return "\n".join(folded(*records)["warnings"])
+
+
+def test_what_to_beware_of_is_said() -> None:
+    enough = [with_facts("AB"[n % 2], image=f"{n}.png") for n in range(100)]
+    assert warned(*enough) == ""
+    unread = [with_facts("Hm.", image=f"u{n}.png") for n in range(3)]
+    assert warned(*enough, *unread[:2]) == ""
+    assert "3 of 103 (2.9%) outputs state no answer that can be read" in warned(*enough, *unread)
+    cut = {**with_facts("Let us see", image="c.png"), "finish_reason": "length"}
+    assert "1 of 101 (1.0%) outputs were cut before they stated an answer" in warned(*enough, cut)
+    assert "1 of 101 (1.0%) outputs end in a piece of text repeated" in warned(
+        *enough, with_facts("B! " * 90, image="r")
+    )
+    few = [with_facts(image=f"f{n}.png", category="charts") for n in range(29)]
+    assert warned(*enough, *few) == "fewer than 30 graded questions in: charts (29)"
+    categories = [with_facts(image=f"f{n}.png", category=f"c{n}") for n in range(7)]
+    assert warned(*enough, *categories).endswith("in: c0 (1), c1 (1), c2 (1), c3 (1), c4 (1) and 2 more")
+    same_images = [with_facts("AB"[n % 2], image=f"{n % 29}.png") for n in range(100)]
+    assert "about 29 independent images" in warned(*same_images)
+
+
+def test_one_place_chosen_whatever_is_asked_is_said() -> None:
+    always = [with_facts("B", image=f"{n}.png", gold_letter="AB"[n % 2], answer="AB"[n % 2]) for n in range(40)]
+    assert "40 of 40 (100.0%) letters read are B, which is right in 50.0%" in warned(*always)
+    rightly = [with_facts("B", image=f"{n}.png") for n in range(40)]
+    assert "letters read" not in warned(*rightly)
+    assert "letters read" not in warned(*always[:29])

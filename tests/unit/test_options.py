@@ -156,3 +156,10 @@ def test_a_flag_and_a_list_from_the_environment() -> None:
     values = parsed(caption, env=env)
     assert (values["overwrite"], values["retry_failed"]) == (True, False)
     assert values["server_url"] == ("gpu1:1", "gpu2:1")
+
+
+def test_columns_to_group_by_come_from_everywhere_an_option_may(tmp_path: Path) -> None:
+    assert parsed(qa, "--group-by", "level", "--group-by", "a b")["group_by"] == ("level", "a b")
+    assert parsed(qa, env={"CAPTIONQA_GROUP_BY": "level source"})["group_by"] == ("level", "source")
+    assert parsed(qa, *config(tmp_path, '[qa]\ngroup-by = ["level", "source"]'))["group_by"] == ("level", "source")
+    assert parsed(qa, *config(tmp_path, 'group-by = "level"'))["group_by"] == ("level",)

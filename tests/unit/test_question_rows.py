@@ -170,3 +170,22 @@ def test_a_list_and_an_array_of_it_hold_the_same_images(cells: list[str | bytes]
     array[:] = cells
     assert parse_images(array) == parse_images(cells)
     assert [image.path if image.data is None else image.data for image in parse_images(cells)] == cells
+
+
+@pytest.mark.parametrize(
+    ("cell", "group"),
+    [
+        ("hard", "hard"),
+        (3, "3"),
+        (3.0, "3"),
+        (0.5, "0.5"),
+        (True, "True"),
+        (None, ""),
+        (float("nan"), ""),
+        (["a", "b"], "a, b"),
+        (np.array([1, 2]), "1, 2"),
+    ],
+)
+def test_a_group_is_a_cells_value_as_a_text(cell: Any, group: str) -> None:
+    assert parse_row({**ROW, "choices": CHOICES, "level": cell}, ["level"]).groups == {"level": group}
+    assert parse_row({**ROW, "choices": CHOICES, "level": cell}).groups == {}

@@ -19,7 +19,7 @@ from captionqa.data.questions import (
     check_questions,
     iter_questions,
 )
-from captionqa.errors import ImageProblem, InputError
+from captionqa.errors import ImageProblem, InputError, UsageError
 
 COLUMNS: dict[str, Any] = {
     "qid": ["q0", "q1", "q2"],
@@ -275,3 +275,31 @@ def test_the_check_does_not_read_the_bytes_of_images(tmp_path: Path) -> None:
     assert check_questions(path, skip_invalid=False).rows == 3
     with pytest.raises(InputError, match="damaged"):
         list(iter_questions(path, tmp_path))
+
+
+def test_questions_keep_the_columns_to_group_by(tmp_path: Path) -> None:
+    path = write(tmp_path, level=[1, None, 2], source=["x", "y", None])
+    found = iter_questions(path, tmp_path, group_by=["level", "source"])
+    assert [dict(each.question.groups) for each in found] == [
+        {"level": "1", "source": "x"},
+        {"level": "", "source": "y"},
+        {"level": "2", "source": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "fault"),
+    [
+        ("levle", "no such column in "),
+        ("raw", "it holds no texts or numbers in "),
+        ("pair", "it holds no texts or numbers in "),
+    ],
+)
+def test_a_column_that_cannot_be_grouped_by_is_refused_with_those_that_can(
+    tmp_path: Path, column: str, fault: str
+) -> None:
+    path = write(tmp_path, level=[1, 2, 3], raw=[b"1"] * 3, pair=[{"x": 1}] * 3)
+    with pytest.raises(UsageError) as caught:
+        check_questions(path, skip_invalid=True, group_by=["level", column])
+    assert f"--group-by {column}: {fault}" in str(caught.value)
+    assert str(caught.value).endswith("Columns to group by: qid, question, answer, image, choices, level.")

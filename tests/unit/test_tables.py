@@ -39,12 +39,12 @@ def test_the_metrics_of_a_run() -> None:
     ):
         fold.add(each, grade_record(each))
     assert metrics_table(fold.summary()).splitlines() == [
-        "category    total  correct  accuracy  wrong  unparsed  truncated  failed",
-        "──────────  ─────  ───────  ────────  ─────  ────────  ─────────  ──────",
-        "arithmetic      2        0     0.000      0         1          1       0",
-        "charts          0        0         –      0         0          0       1",
-        "geometry        3        2     0.667      1         0          0       0",
-        "all             5        2     0.400      1         1          1       1",
+        "category    total  correct  accuracy  95 % interval  wrong  unparsed  truncated  failed",
+        "──────────  ─────  ───────  ────────  ─────────────  ─────  ────────  ─────────  ──────",
+        "arithmetic      2        0     0.000    0.000–0.658      0         1          1       0",
+        "charts          0        0         –              –      0         0          0       1",
+        "geometry        3        2     0.667    0.208–0.939      1         0          0       0",
+        "all             5        2     0.400    0.118–0.769      1         1          1       1",
     ]
 
 
@@ -62,6 +62,7 @@ def test_the_metrics_of_a_run() -> None:
                 },
                 "pending": 5,
                 "skipped_invalid": 4,
+                "warnings": ["fewer than 30 graded questions in: charts (1)"],
             },
             [
                 "no answer: 3",
@@ -69,6 +70,7 @@ def test_the_metrics_of_a_run() -> None:
                 "  1 bad_image: empty, for example a: a.png: is empty",
                 "left out as invalid: 4",
                 "not asked yet: 5",
+                "warning: fewer than 30 graded questions in: charts (1)",
             ],
         ),
     ],

@@ -1,0 +1,68 @@
+"""What a reader of an accuracy should know before believing it. In: the counts of a run. Out: sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+UNPARSED_SHARE = 0.02
+"""Of graded outputs. Above it the accuracy depends on how answers are read."""
+FEW_QUESTIONS = 30
+"""Below it, a category's interval is some 35 points wide and its accuracy says little."""
+FEW_CLUSTERS = 30
+"""Below it, clustered intervals cover less than 95 % (see `core.statistics.clustered`)."""
+ONE_LETTER_SHARE = 0.9
+"""Of all letters read: so many on one place, which is right at most `ONE_LETTER_GOLD` of the time, is no reading."""
+ONE_LETTER_GOLD = 0.6
+_LISTED = 5
+
+
+def caveats(fields: Mapping[str, Any], gold: Mapping[str, int], shown: Mapping[str, int]) -> list[str]:
+    """Warnings for the fields of metrics.json.
+
+    Args:
+        gold: how often each shown letter is right.
+        shown: how often it was chosen.
+    """
+    graded = fields["total_questions"]
+    found = []
+    if fields["unparsed"] > UNPARSED_SHARE * graded:
+        found.append(
+            f"{_of(fields['unparsed'], graded)} outputs state no answer that can be read: look at some of them "
+            "(outcome unparsed), and change the prompt if they are alike"
+        )
+    if fields["truncated"]:
+        found.append(
+            f"{_of(fields['truncated'], graded)} outputs were cut before they stated an answer: raise --max-tokens"
+        )
+    if fields["repetitive"]:
+        found.append(f"{_of(fields['repetitive'], graded)} outputs end in a piece of text repeated over and over")
+    few = {name: tally["total"] for name, tally in fields["category_metrics"].items() if tally["total"] < FEW_QUESTIONS}
+    if few:
+        listed = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:_LISTED])
+        more = f" and {len(few) - _LISTED} more" if len(few) > _LISTED else ""
+        found.append(f"fewer than {FEW_QUESTIONS} graded questions in: {listed}{more}")
+    interval = fields["interval"]
+    if interval is not None and interval["method"] == "clustered" and interval["clusters"] < FEW_CLUSTERS:
+        found.append(
+            f"the questions are about {interval['clusters']} independent images (or groups of images): with fewer than "
+            f"{FEW_CLUSTERS} the intervals may be too narrow"
+        )
+    return found + _one_letter(gold, shown)
+
+
+def _one_letter(gold: Mapping[str, int], shown: Mapping[str, int]) -> list[str]:
+    read, right = sum(shown.values()), sum(gold.values())
+    if read < FEW_QUESTIONS:
+        return []
+    letter, count = max(shown.items(), key=lambda item: (item[1], item[0]))
+    share = gold.get(letter, 0) / right
+    if count < ONE_LETTER_SHARE * read or share > ONE_LETTER_GOLD:
+        return []
+    return [
+        f"{_of(count, read)} letters read are {letter}, which is right in {share:.1%}: the place is chosen, not read"
+    ]
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count} of {total} ({count / total:.1%})"

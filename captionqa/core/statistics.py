@@ -1,0 +1,301 @@
+"""Intervals and tests for accuracies: for one run, and for the paired difference of two.
+
+In: counts, one number per question or per cluster. Out: fractions (accuracies from 0 to 1, differences from -1 to 1).
+Questions about one image are not independent, so what is asked about several questions of an image takes clusters. No
+random numbers: every result is a formula of its arguments. Coverage is simulated in tests/unit/test_statistics.py.
+
+numpy and scipy are imported where they are needed: they take longer than most commands.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.integer[Any]]
+    Numbers = NDArray[np.integer[Any] | np.floating[Any]]
+
+LEVEL = 0.95
+"""Of every interval unless another is asked for."""
+_NOTHING = 1e-24
+"""A variance below it is rounding: the least real one, of one answer among a million, is 1e-12."""
+
+
+class Method(StrEnum):
+    WILSON = "wilson"
+    CLUSTERED = "clustered"
+    PAIRED = "paired"
+    """Of a difference: Bonett and Price's interval over independent questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval."""
+
+    low: float
+    high: float
+    method: Method
+    clusters: int
+    """Independent groups of questions it rests on; the number of questions when each stands for itself."""
+    level: float = LEVEL
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "low": self.low,
+            "high": self.high,
+            "level": self.level,
+            "method": self.method.value,
+            "clusters": self.clusters,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval. ``interval`` is None where nothing can be said of the number's spread."""
+
+    value: float
+    interval: Interval | None
+
+    def to_dict(self, name: str = "difference") -> dict[str, Any]:
+        return {name: self.value, "interval": None if self.interval is None else self.interval.to_dict()}
+
+
+def wilson(correct: int, total: int, level: float = LEVEL) -> Interval:
+    """The score interval for ``correct`` of ``total`` independent questions (Wilson 1927; recommended by Brown, Cai and
+    DasGupta 2001). With p = correct/total, z the normal quantile:
+
+        (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
+
+    Raises: ValueError unless 0 ≤ correct ≤ total and total > 0.
+    """
+    if not 0 <= correct <= total or not total:
+        raise ValueError(f"{correct} of {total} is no proportion")
+    low, high = _wilson(correct / total, total, _normal_quantile(level))
+    return Interval(low, high, Method.WILSON, total, level)
+
+
+def clustered(correct: Integers, sizes: Integers, level: float = LEVEL) -> Interval:
+    """The interval for a proportion over questions that come in clusters; one number per cluster.
+
+    The proportion p = Σx/Σm is a ratio of sums over clusters (x correct of m questions), with the linearised variance
+
+        V = Σ e²/(1-h) / (Σm)²,  e = x - p m,  h = m/Σm
+
+    (Cochran 1977, section 9A; the division by 1-h is the bias correction CR2 of Bell and McCaffrey 2002). The interval
+    is symmetric on the logit scale, √V/(p(1-p)) wide, with a quantile of t. Its degrees of freedom are the lesser of
+    the effective number of clusters less one, (Σm)²/Σm² - 1, and Satterthwaite's 2(Σe²)²/(Σe⁴ - (Σe²)²/k), which is
+    small where few clusters make most of the variance, as near 0 and 1. It is never wider than Wilson's interval over
+    (Σm)²/Σm² questions, as if all questions of a cluster were answered alike: no correlation is larger. That is the
+    interval, too, where all or none are right, which tells nothing of the correlation.
+
+    In simulations over 30 and more clusters of 5 to 50 questions it covered 94 to 96 %, with accuracies of 0.1 to 0.9
+    and intra-image correlations up to 0.3 (0.95 over 30 clusters with 0.3: 93 %; 10 clusters: 92 %); over clusters of 1
+    to 3 questions up to 98 %. Wilson's interval on an effective sample size, Wald's and Hall's were worse.
+
+    Where every cluster has one question this is Wilson's interval. One cluster alone tells nothing of others: 0 to 1.
+
+    Raises: ValueError when there is no question.
+    """
+    import numpy as np
+
+    total, right, count = int(np.sum(sizes)), int(np.sum(correct)), len(sizes)
+    if total == count:
+        return wilson(right, total, level)
+    if not total:
+        raise ValueError("no question, no interval")
+    if count == 1:
+        return Interval(0.0, 1.0, Method.CLUSTERED, 1, level)
+    p = right / total
+    spread = _Spread.of(np.asarray(correct) - p * np.asarray(sizes), sizes)
+    z = _normal_quantile(level)
+    low, high = _wilson(p, spread.effective, z)
+    if right in (0, total):
+        pass
+    elif spread.variance < _NOTHING:  # every cluster has the same share: no sign of any correlation
+        low, high = _wilson(p, total, z)
+    else:
+        middle = math.log(p / (1 - p))
+        half = spread.t_quantile(level) * math.sqrt(spread.variance) / (p * (1 - p))
+        low, high = max(low, _expit(middle - half)), min(high, _expit(middle + half))
+    return Interval(low, high, Method.CLUSTERED, count, level)
+
+
+def mean_difference(differences: Numbers, sizes: Integers, level: float = LEVEL) -> Estimate:
+    """The mean of a number per question, such as the difference of two runs, with an interval over clusters: the mean
+    Σd/Σm ± t √V, with V and t as in `clustered`.
+
+    Args:
+        differences: for each cluster, the sum over its questions.
+        sizes: its number of questions.
+
+    The interval is None for one cluster, and where no cluster differs from another. Raises: ValueError when there is no
+    question.
+    """
+    import numpy as np
+
+    total = int(np.sum(sizes))
+    if not total:
+        raise ValueError("no question, no difference")
+    mean = math.fsum(np.asarray(differences).tolist()) / total
+    return Estimate(mean, _around(mean, np.asarray(differences) - mean * np.asarray(sizes), sizes, level))
+
+
+def weighted_difference(residuals: Numbers, mean: float, sizes: Integers, level: float = LEVEL) -> Estimate:
+    """An estimate that is a weighted mean over questions, such as the mean of the categories' differences.
+
+    Args:
+        residuals: for each cluster, the sum of w(d - its category's mean) over its questions, where the weights w are
+            scaled so that their mean over all questions is 1.
+    """
+    return Estimate(mean, _around(mean, residuals, sizes, level))
+
+
+def paired_difference(only_first: Integers, only_second: Integers, sizes: Integers, level: float = LEVEL) -> Estimate:
+    """The second run's accuracy minus the first's over the same questions; one number per cluster.
+
+    Args:
+        only_first: questions of the cluster that only the first run has right.
+        only_second: questions that only the second has right.
+
+    Over independent questions Bonett and Price's interval (2012): with b and c the two counts plus 1 and N = n + 2,
+    (c-b)/N ± z √(((b+c)/N - ((c-b)/N)²)/N). Where questions share a cluster, `mean_difference`, never wider than Bonett
+    and Price's over (Σm)²/Σm² questions (see `clustered`), which it is where no question separates the runs. Where all
+    clusters have the same difference, Bonett and Price's over all questions. None for one cluster.
+    """
+    import numpy as np
+
+    total, count = int(np.sum(sizes)), len(sizes)
+    first, second = int(np.sum(only_first)), int(np.sum(only_second))
+    if not total:
+        raise ValueError("no question, no difference")
+    value = (second - first) / total
+    if total == count:
+        low, high = _bonett_price(value, (first + second) / total, total, level)
+        return Estimate(value, Interval(low, high, Method.PAIRED, count, level))
+    found = mean_difference(np.asarray(only_second) - np.asarray(only_first), sizes, level).interval
+    if count == 1:
+        return Estimate(value, None)
+    alike = found is None and first + second > 0  # no cluster differs from another: no sign of any correlation
+    effective = total if alike else total**2 / int(np.sum(np.asarray(sizes) ** 2))
+    low, high = _bonett_price(value, (first + second) / total, effective, level)
+    if found is not None:
+        low, high = max(low, found.low), min(high, found.high)
+    return Estimate(value, Interval(low, high, Method.CLUSTERED, count, level))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p-value of McNemar's test (1947): of as many questions as separate two runs, how probable a
+    split at least this uneven is when each falls to either side with probability ½. 1 when no question separates them.
+    It takes questions as independent: where they share images, the clustered interval is the one to trust.
+    """
+    separating = only_first + only_second
+    if separating == 0:
+        return 1.0
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), separating, 0.5)))
+
+
+def ratio_of_differences(above: Numbers, below: Numbers, sizes: Integers, level: float = LEVEL) -> Estimate | None:
+    """Σabove/Σbelow with Fieller's interval (1954) over clusters: all ratios r for which the mean of above - r·below is
+    not significantly different from 0. None when ``below`` sums to 0.
+
+    The interval is None where ``below`` is itself not significantly different from 0: every ratio is then possible,
+    which a delta-method interval would hide.
+    """
+    import numpy as np
+
+    total, count = int(np.sum(sizes)), len(sizes)
+    x, y = float(np.sum(above)) / total, float(np.sum(below)) / total
+    if y == 0.0:
+        return None
+    ratio = x / y
+    if count == 1:
+        return Estimate(ratio, None)
+    weights = np.asarray(sizes)
+    over, under = np.asarray(above) - x * weights, np.asarray(below) - y * weights
+    spread = _Spread.of(over - ratio * under, weights)
+    scale = 1 / ((1 - weights / total) * total**2)
+    v_over, v_both, v_under = (float(np.sum(e * scale)) for e in (over**2, over * under, under**2))
+    t2 = spread.t_quantile(level) ** 2
+    a, b, c = y * y - t2 * v_under, x * y - t2 * v_both, x * x - t2 * v_over
+    if a <= 0 or spread.variance < _NOTHING:
+        return Estimate(ratio, None)
+    root = math.sqrt(max(0.0, b * b - a * c))
+    method = Method.PAIRED if total == count else Method.CLUSTERED
+    return Estimate(ratio, Interval((b - root) / a, (b + root) / a, method, count, level))
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """How far an estimate that is a sum over clusters scatters."""
+
+    variance: float
+    degrees: float
+    """Of freedom."""
+    effective: float
+    """How many clusters of one size are worth as much."""
+
+    @classmethod
+    def of(cls, residuals: Numbers, sizes: Integers) -> _Spread:
+        """See `clustered`. Sums are exact to the last digit (fsum), so that the order of clusters does not show."""
+        import numpy as np
+
+        weights = np.asarray(sizes, dtype=np.float64)
+        total, count = float(weights.sum()), len(weights)
+        squares = np.asarray(residuals, dtype=np.float64) ** 2 / (1 - weights / total)
+        second, fourth = math.fsum(squares.tolist()), math.fsum((squares * squares).tolist())
+        effective = total**2 / float(weights @ weights)
+        excess = fourth - second**2 / count
+        degrees = effective - 1
+        if excess > 0:
+            degrees = min(degrees, 2 * second**2 / excess)
+        return cls(second / total**2, degrees, effective)
+
+    def t_quantile(self, level: float) -> float:
+        from scipy.special import stdtrit
+
+        return float(stdtrit(self.degrees, 0.5 + level / 2))
+
+
+def _around(mean: float, residuals: Numbers, sizes: Integers, level: float) -> Interval | None:
+    if len(sizes) == 1:
+        return None
+    spread = _Spread.of(residuals, sizes)
+    if spread.variance < _NOTHING:
+        return None
+    half = spread.t_quantile(level) * math.sqrt(spread.variance)
+    method = Method.PAIRED if int(sizes.sum()) == len(sizes) else Method.CLUSTERED
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half), method, len(sizes), level)
+
+
+def _bonett_price(difference: float, separating: float, total: float, level: float) -> tuple[float, float]:
+    """From the difference and the share of questions that separate the runs."""
+    n = total + 2
+    middle = difference * total / n
+    half = _normal_quantile(level) * math.sqrt(((separating * total + 2) / n - middle**2) / n)
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
+    middle = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # At 0 and 1 the ends are exact; rounding must not move them.
+    low = 0.0 if p == 0 else (middle - half) / scale
+    return low, 1.0 if p == 1 else (middle + half) / scale
+
+
+def _normal_quantile(level: float) -> float:
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def _expit(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

@@ -1,0 +1,251 @@
+"""Two and more runs of questions, read from their journals and compared; the result as a dictionary and as text.
+
+In: where the runs are. Out: a `Comparison`. Refuses what cannot be compared: other questions, another way of answering.
+Grades with today's rules; never writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from captionqa.core.comparison import Answers, Kept, Pair, compare, what_captions_keep
+from captionqa.core.grading import GRADER_VERSION
+from captionqa.core.identity import DATA, identity_differences
+from captionqa.core.metrics import MetricsFold
+from captionqa.errors import UsageError
+from captionqa.run.grading import graded
+from captionqa.run.store import RunPaths, read_identity, read_journals
+from captionqa.run.tasks import summary_of
+
+MODE = ("answer_mode", "protocol", "circular", "samples")
+"""Parts of an identity that decide what an answer is: runs that differ in them have no difference to speak of."""
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """One run with its graded answers."""
+
+    name: str
+    paths: RunPaths
+    identity: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    answers: Answers
+
+    @property
+    def input(self) -> str:
+        """``image``, ``captions`` or ``blind``."""
+        return str(self.identity.get("input", "image"))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "model": self.identity["model"],
+            "input": self.input,
+            "accuracy": self.summary["overall_accuracy"],
+            "interval": self.summary["interval"],
+            "n": self.summary["total_questions"],
+            "failed": self.summary["failed"],
+            "pending": self.summary["pending"],
+            "run": str(self.paths.identity),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPair:
+    first: ComparedRun
+    second: ComparedRun
+    pair: Pair
+    differences: list[tuple[str, Any, Any]]
+    """What else differs in the two runs' identities: (name, first's, second's)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        differences = [{"name": name, "a": old, "b": new} for name, old, new in self.differences]
+        return {
+            "a": self.first.name,
+            "b": self.second.name,
+            **self.pair.to_dict(),
+            "identity_differences": differences,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NamedKept:
+    """What one run's captions keep, by the runs with the image and with neither."""
+
+    image: ComparedRun
+    caption: ComparedRun
+    blind: ComparedRun
+    overall: Kept
+    categories: dict[str, Kept]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "runs": {"image": self.image.name, "caption": self.caption.name, "blind": self.blind.name},
+            "overall": self.overall.to_dict(),
+            "categories": {name: kept.to_dict() for name, kept in self.categories.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs against the first of them."""
+
+    runs: list[ComparedRun]
+    pairs: list[NamedPair]
+    kept: list[NamedKept] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; accuracies, differences and shares as fractions."""
+        return {
+            "runs": [run.to_dict() for run in self.runs],
+            "pairs": [pair.to_dict() for pair in self.pairs],
+            "captions": [kept.to_dict() for kept in self.kept],
+            "warnings": self.warnings,
+            "grader_version": GRADER_VERSION,
+        }
+
+
+def compare_runs(runs: Sequence[RunPaths], *, common: bool = False) -> Comparison:
+    """Every run against the first.
+
+    Args:
+        runs: two or more.
+        common: compare what the runs have in common where their question sets differ, and say how many were left out.
+
+    Raises: UsageError saying what differs, JournalCorrupt.
+    """
+    if len(runs) < 2:
+        raise UsageError("a comparison takes two runs or more.")
+    names = _names(runs)
+    loaded = [_load(paths, name) for paths, name in zip(runs, names, strict=True)]
+    first = loaded[0]
+    warnings = [warning for run in loaded for warning in _export_warnings(run)]
+    pairs = []
+    for second in loaded[1:]:
+        _refuse_other_mode(first, second)
+        warnings += _refuse_other_questions(first, second, common=common)
+        try:
+            pair = compare(first.answers, second.answers)
+        except ValueError as error:
+            raise UsageError(f"{first.name} and {second.name}: {error}.") from error
+        pairs.append(NamedPair(first, second, pair, _other_differences(first, second)))
+    return Comparison(loaded, pairs, _kept(loaded), warnings)
+
+
+def _load(paths: RunPaths, name: str) -> ComparedRun:
+    identity = read_identity(paths)
+    if identity is None:
+        raise UsageError(f"{paths.identity}: no run there.")
+    if identity["task"] != "qa":
+        raise UsageError(f"{paths.identity}: a run of captions; runs of questions (`captionqa qa`) are compared.")
+    index = read_journals(paths)
+    fold, answers = MetricsFold(), Answers()
+    for record, grading in graded(index.records()):
+        fold.add(record, grading)
+        answers.add(record, grading)
+    return ComparedRun(name, paths, identity, summary_of(identity, fold, index), answers)
+
+
+def _names(runs: Sequence[RunPaths]) -> list[str]:
+    """As short as tells the runs apart: the files' stem, with its folder, or the whole path. Raises: UsageError."""
+    if len({paths.identity.resolve() for paths in runs}) < len(runs):
+        raise UsageError(f"{runs[0].identity}: a run is compared with others, not with itself; name each once.")
+    for name in (
+        lambda paths: paths.stem,
+        lambda paths: f"{paths.folder.name}/{paths.stem}",
+        lambda paths: str(paths.folder / paths.stem),
+    ):
+        names = [str(name(paths)) for paths in runs]
+        if len(set(names)) == len(names):
+            return names
+    return [str(paths.identity.resolve()) for paths in runs]
+
+
+def _refuse_other_mode(first: ComparedRun, second: ComparedRun) -> None:
+    differing = [name for name in MODE if first.identity.get(name) != second.identity.get(name)]
+    if differing:
+        listed = "\n".join(
+            f"  {name}: {_said(first.identity.get(name))} and {_said(second.identity.get(name))}" for name in differing
+        )
+        raise UsageError(
+            f"{first.name} and {second.name} were not answered in the same way, so their accuracies cannot be "
+            f"compared:\n{listed}\nRun one of them again as the other (with a --run-name of its own)."
+        )
+
+
+def _said(value: Any) -> str:
+    return "default" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _refuse_other_questions(first: ComparedRun, second: ComparedRun, *, common: bool) -> list[str]:
+    """Warnings of what was left out. Raises: UsageError."""
+    changed = list(first.answers.changed_in(second.answers))
+    if changed:
+        raise UsageError(
+            f"{first.name} and {second.name}: {len(changed)} questions differ in text, choices or gold answer under "
+            f"the same qid, for example {_listed(changed)}. They are different question sets. If one was corrected, "
+            "run both commands again with it: answers to unchanged questions are kept."
+        )
+    warnings = []
+    for one, other in ((first, second), (second, first)):
+        missing = one.answers.missing_in(other.answers)
+        if len(missing) > other.summary["pending"]:
+            left_out = f"{len(missing)} questions of {one.name} are not in {other.name}, for example {_listed(missing)}"
+            if not common:
+                raise UsageError(f"{left_out}. To compare what both have, say --common.")
+            warnings.append(f"left out: {left_out}")
+        elif missing:
+            warnings.append(f"{len(missing)} questions of {one.name} have not been asked yet in {other.name}")
+    return warnings
+
+
+def _listed(qids: Sequence[str]) -> str:
+    return ", ".join(qids[:_LISTED])
+
+
+def _other_differences(first: ComparedRun, second: ComparedRun) -> list[tuple[str, Any, Any]]:
+    return [
+        difference
+        for difference in identity_differences(first.identity, second.identity)
+        if difference[0] != "model" and not difference[0].startswith(f"{DATA}.")
+    ]
+
+
+def _export_warnings(run: ComparedRun) -> list[str]:
+    """A run's metrics that were written by other rules of grading show another accuracy than this comparison."""
+    path = run.paths.export("_metrics.json")
+    try:
+        version = json.loads(path.read_bytes()).get("grader_version")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, AttributeError) as error:
+        return [f"{path}: not readable ({error})"]
+    if version == GRADER_VERSION:
+        return []
+    return [
+        f"{path} was written by grader {version}; here both runs are graded by {GRADER_VERSION}. "
+        f"`captionqa export {run.paths.identity}` writes it again"
+    ]
+
+
+def _kept(runs: Sequence[ComparedRun]) -> list[NamedKept]:
+    """For every run from captions, when there are one with images and one blind."""
+    by_input: dict[str, list[ComparedRun]] = {}
+    for run in runs:
+        by_input.setdefault(run.input, []).append(run)
+    if not {"image", "captions", "blind"} <= by_input.keys():
+        return []
+    image, blind = by_input["image"][0], by_input["blind"][0]
+    found = []
+    for caption in by_input["captions"]:
+        try:
+            overall, categories = what_captions_keep(image.answers, caption.answers, blind.answers)
+        except ValueError as error:
+            raise UsageError(f"{image.name}, {caption.name} and {blind.name}: {error}.") from error
+        found.append(NamedKept(image, caption, blind, overall, categories))
+    return found

@@ -1,0 +1,170 @@
+"""A comparison as plain text: tables, and one sentence each that says what they mean. In: a `Comparison`. Out: text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from captionqa.core.comparison import Difference, Kept
+from captionqa.core.statistics import Estimate, Interval
+from captionqa.report.comparison import ComparedRun, Comparison, NamedKept, NamedPair
+from captionqa.report.tables import interval_cell, table
+
+SHOWN_FLIPS = 5
+_SHOWN_VALUE = 60
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Everything: the runs, every pair, what captions keep, and what to beware of."""
+    letters = {id(run): letter for run, letter in zip(comparison.runs, _letters(), strict=False)}
+    parts = [_runs_table(comparison.runs, letters)]
+    parts += [_pair_text(pair, letters) for pair in comparison.pairs]
+    parts += [_kept_text(kept, letters) for kept in comparison.kept]
+    if comparison.warnings:
+        parts.append("\n".join(f"warning: {warning}" for warning in comparison.warnings))
+    return "\n\n".join(parts)
+
+
+def _letters() -> Iterator[str]:
+    """A to Z, then A1, B1, …"""
+    for number in range(1 << 16):
+        for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ":
+            yield f"{letter}{number or ''}"
+
+
+def _runs_table(runs: list[ComparedRun], letters: Mapping[int, str]) -> str:
+    rows = [
+        [
+            letters[id(run)],
+            run.name,
+            str(run.summary["total_questions"]),
+            _share(run.summary["overall_accuracy"]),
+            interval_cell(run.summary["interval"]),
+        ]
+        for run in runs
+    ]
+    return table(("", "run", "graded", "accuracy", "95 % interval"), rows, left=2)
+
+
+def _pair_text(named: NamedPair, letters: Mapping[int, str]) -> str:
+    a, b, pair = letters[id(named.first)], letters[id(named.second)], named.pair
+    rows = [_difference_row(name, difference) for name, difference in pair.categories.items()]
+    rows.append(_difference_row("all", pair.overall))
+    rows.append(["mean of categories", "", "", "", _signed(pair.macro.value), _interval(pair.macro.interval)])
+    lines = [
+        table(("category", "n", a, b, f"{b} − {a}", "95 % interval"), rows),
+        f"right: both {pair.both}, only {a} {pair.only_first}, only {b} {pair.only_second}, neither {pair.neither}; "
+        f"exact McNemar p = {_p(pair.p_value)}",
+    ]
+    if pair.unpaired_first or pair.unpaired_second:
+        lines.append(
+            f"left out, because only one run has an answer: {a} {pair.unpaired_first}, {b} {pair.unpaired_second}"
+        )
+    for flip in pair.flips[:SHOWN_FLIPS]:
+        better = b if flip.second_is_right else a
+        lines.append(f"  only {better} right: {flip.qid} ({a}: {flip.first or '–'}, {b}: {flip.second or '–'})")
+    if len(pair.flips) > SHOWN_FLIPS:
+        lines.append(f"  … and {len(pair.flips) - SHOWN_FLIPS} more (--flips FILE)")
+    lines += [f"differs: {name}: {_short(old)} in {a}, {_short(new)} in {b}" for name, old, new in named.differences]
+    return "\n".join([*lines, meaning(named, a, b)])
+
+
+def _difference_row(name: str, found: Difference) -> list[str]:
+    return [
+        name,
+        str(found.n),
+        _share(found.first_correct / found.n),
+        _share(found.second_correct / found.n),
+        _signed(found.estimate.value),
+        _interval(found.estimate.interval),
+    ]
+
+
+def meaning(named: NamedPair, a: str, b: str) -> str:
+    """What a pair's numbers say, in one sentence."""
+    pair = named.pair
+    over = f"over {_questions(pair.overall.n, pair.clusters)}"
+    estimate = pair.overall.estimate
+    if estimate.interval is None:
+        return f"{b} is {_points(estimate.value)} against {a} {over}; that is too little to say how sure this is."
+    interval = estimate.interval
+    span = f"95 % interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+    if interval.low <= 0 <= interval.high:
+        return f"{b} is {_points(estimate.value)} against {a} {over} ({span}): these questions do not tell them apart."
+    better, worse = (b, a) if estimate.value > 0 else (a, b)
+    return f"{b} is {_points(estimate.value)} against {a} {over} ({span}): {better} is better than {worse}."
+
+
+def _questions(count: int, clusters: int) -> str:
+    return (
+        f"{count} questions" if count == clusters else f"{count} questions in {clusters} independent groups of images"
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f} points"
+
+
+def _kept_text(named: NamedKept, letters: Mapping[int, str]) -> str:
+    rows = [_kept_row(name, kept) for name, kept in named.categories.items()]
+    rows.append(_kept_row("all", named.overall))
+    header = ("category", "n", "image", "caption", "blind", "chance", "kept", "95 % interval", "blind − chance")
+    runs = (named.image, named.caption, named.blind)
+    title = "image {}, caption {}, blind {}".format(*(letters[id(run)] for run in runs))
+    return "\n".join([title, table((*header, "95 % interval"), rows), kept_meaning(named.overall)])
+
+
+def _kept_row(name: str, kept: Kept) -> list[str]:
+    right = (kept.image / kept.n, kept.caption / kept.n, kept.blind / kept.n)
+    share = "–" if kept.kept is None else f"{kept.kept.value:.2f}"
+    return [
+        name,
+        str(kept.n),
+        *map(_share, right),
+        _share(kept.chance),
+        share,
+        _interval(kept.kept.interval if kept.kept else None, "{:.2f}"),
+        "–" if kept.guessable is None else _signed(kept.guessable.value),
+        _interval(kept.guessable.interval if kept.guessable else None),
+    ]
+
+
+def kept_meaning(kept: Kept) -> str:
+    """What captions keep and what is guessable, in words."""
+    added = (kept.image - kept.blind) / kept.n
+    alone = f"{kept.blind / kept.n:.1%} are right without image and caption"
+    if kept.guessable is not None:
+        alone += f", {_points(kept.guessable.value)} against chance"
+    if kept.kept is None or added <= 0:
+        return f"The image adds nothing to the text of these questions, so nothing is there to be kept; {alone}."
+    known = _known(kept.kept)
+    return (
+        f"Of the {100 * added:.1f} points that the image adds, captions keep {kept.kept.value:.0%} ({known}); {alone}."
+    )
+
+
+def _known(estimate: Estimate) -> str:
+    if estimate.interval is None:
+        return "no interval: what the image adds is not told from nothing"
+    return f"95 % interval {estimate.interval.low:.0%} to {estimate.interval.high:.0%}"
+
+
+def _interval(interval: Interval | None, form: str = "{:+.3f}") -> str:
+    return "–" if interval is None else f"{form.format(interval.low)} to {form.format(interval.high)}"
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.3f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def _short(value: Any) -> str:
+    text = "default" if value is None else str(value).replace("\n", "⏎")
+    return text if len(text) <= _SHOWN_VALUE else text[: _SHOWN_VALUE - 1] + "…"

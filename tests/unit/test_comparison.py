@@ -1,0 +1,336 @@
+"""Comparing runs: the pure part against counts by hand, and `captionqa compare` over journals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captionqa.cli.main import commands
+from captionqa.core.comparison import Answers, compare, what_captions_keep
+from captionqa.core.metrics import grade_record
+from captionqa.errors import UsageError
+from captionqa.run.store import RunPaths, RunStore, Shard
+
+IDENTITY: dict[str, Any] = {
+    "task": "qa",
+    "model": "org/model",
+    "prompt": {"style": "default", "template": "{{ question }}", "system": None},
+    "sampling": {"temperature": 0.0},
+    "thinking": None,
+    "images": {"max_pixels": None},
+    "answer_mode": "text",
+    "data": {"question_path": "/q.parquet", "dataset_path": "/d"},
+}
+
+
+def record(qid: str, output: str | None, *, category: str = "color", image: str = "", **facts: Any) -> dict[str, Any]:
+    """The gold is B; ``output`` None is a request that failed."""
+    own = {
+        "question": f"What is {qid}?",
+        "choices": ["red", "green", "blue", "black"],
+        "answer": "B",
+        "gold_letter": "B",
+        "category": category,
+        "source": "",
+        "image_paths": [image] if image else [],
+        **facts,
+    }
+    answer = {"output": output, "finish_reason": "stop"}
+    return {"id": qid, **({"outcome": "failed"} if output is None else {"outcome": "answered", **answer}), "facts": own}
+
+
+def answers(outputs: Sequence[str | None], **facts: Any) -> Answers:
+    """Questions q0, q1, …, two for each image, two categories in turn."""
+    run = Answers()
+    for number, output in enumerate(outputs):
+        category = "color" if number % 3 else "shape"
+        each = record(f"q{number}", output, category=category, image=f"{number // 2}.png", **facts)
+        run.add(each, grade_record(each))
+    return run
+
+
+def test_a_pair_is_counted_question_by_question() -> None:
+    first = answers(["B", "B", "A", "A", "B", None, "A", "B"])
+    second = answers(["B", "A", "B", "A", "B", "B", "B", None])
+    pair = compare(first, second)
+    assert (pair.both, pair.only_first, pair.only_second, pair.neither) == (2, 1, 2, 1)
+    assert (pair.unpaired_first, pair.unpaired_second) == (1, 1)
+    assert (pair.overall.n, pair.overall.first_correct, pair.overall.second_correct) == (6, 3, 4)
+    assert pair.overall.estimate.value == pytest.approx(1 / 6)
+    assert pair.clusters == 4
+    assert [(flip.qid, flip.first, flip.second, flip.second_is_right) for flip in pair.flips] == [
+        ("q1", "B", "A", False),
+        ("q2", "A", "B", True),
+        ("q6", "A", "B", True),
+    ]
+    assert {name: (found.n, found.estimate.value) for name, found in pair.categories.items()} == {
+        "color": (3, 0.0),
+        "shape": (3, pytest.approx(1 / 3)),
+    }
+    assert pair.macro.value == pytest.approx(1 / 6)
+
+
+outputs = st.lists(st.sampled_from(["A", "B", None]), min_size=12, max_size=12)
+
+
+@given(outputs, outputs)
+def test_a_pair_turned_around_has_the_opposite_difference(one: list[str | None], other: list[str | None]) -> None:
+    first, second = answers([*one, "B"]), answers([*other, "B"])
+    pair, turned = compare(first, second), compare(second, first)
+    assert pair.overall.estimate.value == -turned.overall.estimate.value
+    assert pair.p_value == turned.p_value
+    assert (pair.only_first, pair.only_second) == (turned.only_second, turned.only_first)
+    assert pair.both + pair.neither + len(pair.flips) == pair.overall.n
+    assert sum(found.n for found in pair.categories.values()) == pair.overall.n
+    assert pair.macro.value == pytest.approx(-turned.macro.value)
+    interval, mirrored = pair.overall.estimate.interval, turned.overall.estimate.interval
+    assert (interval is None) == (mirrored is None)
+    if interval is not None and mirrored is not None:
+        assert (interval.low, interval.high) == pytest.approx((-mirrored.high, -mirrored.low))
+
+
+def test_without_a_common_answer_there_is_nothing_to_compare() -> None:
+    with pytest.raises(ValueError, match="no question was answered by all"):
+        compare(answers(["B", None]), answers([None, "A"]))
+
+
+def test_what_captions_keep_of_what_images_give() -> None:
+    image = answers(["B"] * 30 + ["A"] * 10)
+    caption = answers(["B"] * 22 + ["A"] * 18)
+    blind = answers(["B"] * 10 + ["A"] * 29 + [None])
+    overall, categories = what_captions_keep(image, caption, blind)
+    assert (overall.n, overall.image, overall.caption, overall.blind) == (39, 30, 22, 10)
+    assert overall.kept is not None
+    assert overall.kept.value == pytest.approx(12 / 20)
+    assert overall.kept.interval is not None
+    assert overall.kept.interval.low < 0.6 < overall.kept.interval.high
+    assert overall.chance == 0.25
+    assert overall.guessable is not None
+    assert overall.guessable.value == pytest.approx(10 / 39 - 0.25)
+    assert sum(kept.n for kept in categories.values()) == 39
+
+
+def test_chance_is_not_said_where_a_question_has_no_choices() -> None:
+    runs = [answers(["B", "A", "B"], choices=[]) for _ in range(3)]
+    overall, _ = what_captions_keep(runs[0], runs[1], runs[2])
+    assert (overall.chance, overall.guessable, overall.kept) == (None, None, None)
+
+
+# The command.
+
+
+def write_run(
+    folder: Path, name: str, records: Sequence[dict[str, Any]], *, items: int | None = None, **identity: Any
+) -> Path:
+    paths = RunPaths(folder / "output" / "qa" / name, f"{name}_qa")
+    with RunStore.open(paths, {**IDENTITY, **identity}, shard=Shard()) as store:
+        store.append_session({"items": len(records) if items is None else items})
+        for ordinal, each in enumerate(records):
+            store.append({"key": "0" * 16, "facts_key": "0" * 16, "ordinal": ordinal, **each})
+    return paths.folder
+
+
+def questions(outputs: str, prefix: str = "q") -> list[dict[str, Any]]:
+    """A question per letter; «-» failed."""
+    return [
+        record(f"{prefix}{number}", None if letter == "-" else letter, image=f"{number}.png")
+        for number, letter in enumerate(outputs)
+    ]
+
+
+def run(folder: Path, *arguments: object) -> str:
+    result = CliRunner().invoke(
+        commands, ["compare", *map(str, arguments), "--output-dir", str(folder / "output")], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_two_runs_as_a_table_and_a_sentence(tmp_path: Path) -> None:
+    one = write_run(tmp_path, "one", questions("BBBBAAAAAA" * 4))
+    two = write_run(tmp_path, "two", questions("BBBBBBBBA-" * 4), sampling={"temperature": 0.7})
+    assert run(tmp_path, one, two).splitlines() == [
+        "   run     graded  accuracy  95 % interval",
+        "─  ──────  ──────  ────────  ─────────────",
+        "A  one_qa      40     0.400    0.263–0.554",
+        "B  two_qa      36     0.889    0.747–0.956",
+        "",
+        "category             n      A      B   B − A     95 % interval",
+        "──────────────────  ──  ─────  ─────  ──────  ────────────────",
+        "color               36  0.444  0.889  +0.444  +0.248 to +0.594",
+        "all                 36  0.444  0.889  +0.444  +0.248 to +0.594",
+        "mean of categories                    +0.444  +0.248 to +0.594",
+        "right: both 16, only A 0, only B 16, neither 4; exact McNemar p = 3.1e-05",
+        "left out, because only one run has an answer: A 4, B 0",
+        *(f"  only B right: q{number} (A: A, B: B)" for number in (4, 5, 6, 7, 14)),
+        "  … and 11 more (--flips FILE)",
+        "differs: sampling.temperature: 0.0 in A, 0.7 in B",
+        "B is +44.4 points against A over 36 questions (95 % interval +24.8 to +59.4): B is better than A.",
+    ]
+
+
+def test_runs_that_hardly_differ_are_not_told_apart(tmp_path: Path) -> None:
+    one, two = write_run(tmp_path, "one", questions("BBAB" * 9)), write_run(tmp_path, "two", questions("BBBA" * 9))
+    assert "+0.0 points against A over 36 questions" in run(tmp_path, one, two)
+    assert run(tmp_path, one, two).endswith(": these questions do not tell them apart.\n")
+
+
+def test_the_json_has_what_a_report_draws(tmp_path: Path) -> None:
+    one, two = write_run(tmp_path, "one", questions("BAB")), write_run(tmp_path, "two", questions("BBA"))
+    found = json.loads(run(tmp_path, one, two, "--json"))
+    assert [(each["name"], each["model"], each["accuracy"], each["n"]) for each in found["runs"]] == [
+        ("one_qa", "org/model", pytest.approx(2 / 3), 3),
+        ("two_qa", "org/model", pytest.approx(2 / 3), 3),
+    ]
+    (pair,) = found["pairs"]
+    assert (pair["a"], pair["b"], pair["n"], pair["difference"], pair["p_value"]) == ("one_qa", "two_qa", 3, 0.0, 1.0)
+    assert (pair["only_a"], pair["only_b"], pair["both"], pair["neither"]) == (1, 1, 1, 0)
+    assert pair["interval"]["low"] < 0 < pair["interval"]["high"]
+    assert set(pair["categories"]["color"]) >= {"n", "difference", "interval"}
+    assert pair["flips"] == [
+        {
+            "qid": "q1",
+            "category": "color",
+            "a": {"predicted": "A", "is_correct": False},
+            "b": {"predicted": "B", "is_correct": True},
+        },
+        {
+            "qid": "q2",
+            "category": "color",
+            "a": {"predicted": "B", "is_correct": True},
+            "b": {"predicted": "A", "is_correct": False},
+        },
+    ]
+
+
+def test_flips_are_written_line_by_line(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, name, questions(out)) for name, out in (("a", "BAB"), ("b", "BBA"), ("c", "BAA"))]
+    flips = tmp_path / "flips.jsonl"
+    assert f"written: {flips}" in run(tmp_path, *runs, "--flips", flips)
+    lines = [json.loads(line) for line in flips.read_text().splitlines()]
+    assert [(line["runs"], line["qid"]) for line in lines] == [
+        (["a_qa", "b_qa"], "q1"),
+        (["a_qa", "b_qa"], "q2"),
+        (["a_qa", "c_qa"], "q2"),
+    ]
+
+
+def test_failures_are_left_out_and_counted(tmp_path: Path) -> None:
+    one, two = write_run(tmp_path, "one", questions("BB-A")), write_run(tmp_path, "two", questions("-BBA"))
+    text = run(tmp_path, one, two)
+    assert "left out, because only one run has an answer: A 1, B 1" in text
+    (pair,) = json.loads(run(tmp_path, one, two, "--json"))["pairs"]
+    assert (pair["n"], pair["both"], pair["neither"]) == (2, 1, 1)
+
+
+def refusal(folder: Path, *arguments: object) -> str:
+    with pytest.raises(UsageError) as caught:
+        run(folder, *arguments)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("identity", "fragments"),
+    [
+        ({"answer_mode": "choice"}, ['answer_mode: "text" and "choice"']),
+        ({"protocol": "captionqa"}, ['protocol: default and "captionqa"']),
+        ({"circular": True}, ["circular: default and true"]),
+    ],
+)
+def test_runs_answered_in_another_way_are_refused(
+    tmp_path: Path, identity: dict[str, Any], fragments: list[str]
+) -> None:
+    one, two = write_run(tmp_path, "one", questions("BB")), write_run(tmp_path, "two", questions("BB"), **identity)
+    message = refusal(tmp_path, one, two)
+    assert "one_qa and two_qa were not answered in the same way" in message
+    assert all(fragment in message for fragment in fragments)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"question": "Another?"}, {"choices": ["green", "red", "blue", "black"]}, {"answer": "C", "gold_letter": "C"}],
+)
+def test_another_question_under_the_same_qid_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    one = write_run(tmp_path, "one", [record("q0", "B"), record("q1", "B")])
+    two = write_run(tmp_path, "two", [record("q0", "B"), record("q1", "B", **changed)])
+    message = refusal(tmp_path, one, two)
+    assert "1 questions differ in text, choices or gold answer under the same qid, for example q1" in message
+    assert refusal(tmp_path, one, two, "--common") == message
+
+
+def test_a_gold_written_otherwise_is_the_same_gold(tmp_path: Path) -> None:
+    one = write_run(tmp_path, "one", [record("q0", "B")])
+    two = write_run(tmp_path, "two", [record("q0", "A", answer="green")])
+    assert json.loads(run(tmp_path, one, two, "--json"))["pairs"][0]["only_a"] == 1
+
+
+def test_another_question_set_is_refused_unless_what_is_common_is_asked_for(tmp_path: Path) -> None:
+    one, two = write_run(tmp_path, "one", questions("BBBA")), write_run(tmp_path, "two", questions("BA"))
+    message = refusal(tmp_path, one, two)
+    assert message == (
+        "2 questions of one_qa are not in two_qa, for example q2, q3. To compare what both have, say --common."
+    )
+    found = json.loads(run(tmp_path, one, two, "--common", "--json"))
+    assert found["pairs"][0]["n"] == 2
+    assert found["warnings"] == ["left out: 2 questions of one_qa are not in two_qa, for example q2, q3"]
+
+
+def test_questions_that_are_still_to_be_asked_are_no_other_question_set(tmp_path: Path) -> None:
+    one = write_run(tmp_path, "one", questions("BBBA"))
+    two = write_run(tmp_path, "two", questions("BA"), items=4)
+    assert "warning: 2 questions of one_qa have not been asked yet in two_qa" in run(tmp_path, one, two)
+
+
+def test_nothing_in_common_is_said(tmp_path: Path) -> None:
+    one, two = write_run(tmp_path, "one", questions("BB")), write_run(tmp_path, "two", questions("BB", "p"))
+    assert refusal(tmp_path, one, two, "--common") == (
+        "one_qa and two_qa: no question was answered by all of the runs."
+    )
+
+
+def test_a_run_is_not_compared_with_itself_alone_or_with_captions(tmp_path: Path) -> None:
+    one = write_run(tmp_path, "one", questions("BB"))
+    captions = write_run(tmp_path, "captions", [], task="caption")
+    assert "not with itself" in refusal(tmp_path, one, one)
+    assert "takes two runs" in refusal(tmp_path, one)
+    assert "a run of captions; runs of questions (`captionqa qa`) are compared" in refusal(tmp_path, one, captions)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [RunPaths(tmp_path / "output" / "qa" / "m" / name, "m_qa") for name in ("x", "y")]
+    for each in paths:
+        with RunStore.open(each, IDENTITY, shard=Shard()) as store:
+            store.append({"key": "0" * 16, "facts_key": "0" * 16, "ordinal": 0, **record("q0", "B")})
+    found = json.loads(run(tmp_path, *(each.folder for each in paths), "--json"))
+    assert [each["name"] for each in found["runs"]] == ["x/m_qa", "y/m_qa"]
+
+
+def test_metrics_that_other_rules_wrote_are_told(tmp_path: Path) -> None:
+    one, two = write_run(tmp_path, "one", questions("BB")), write_run(tmp_path, "two", questions("BB"))
+    (two / "two_qa_metrics.json").write_text('{"grader_version": "0"}')
+    (warning,) = json.loads(run(tmp_path, one, two, "--json"))["warnings"]
+    assert "two_qa_metrics.json was written by grader 0; here both runs are graded by " in warning
+
+
+def test_image_caption_and_blind_runs_tell_what_captions_keep(tmp_path: Path) -> None:
+    image = write_run(tmp_path, "image", questions("BBBBBBBBBA" * 5))
+    captions = write_run(tmp_path, "captions", questions("BBBBBBBAAA" * 5), input="captions", captions={"path": "c"})
+    blind = write_run(tmp_path, "blind", questions("BBBAAAAAAA" * 5), input="blind")
+    found = json.loads(run(tmp_path, image, captions, blind, "--json"))
+    (kept,) = found["captions"]
+    assert kept["runs"] == {"image": "image_qa", "caption": "captions_qa", "blind": "blind_qa"}
+    assert (kept["overall"]["image"], kept["overall"]["caption"], kept["overall"]["blind"]) == (0.9, 0.7, 0.3)
+    assert kept["overall"]["kept"]["share"] == pytest.approx(4 / 6)
+    assert kept["overall"]["guessable"]["difference"] == pytest.approx(0.05)
+    text = run(tmp_path, image, captions, blind)
+    assert "Of the 60.0 points that the image adds, captions keep 67% (95 % interval " in text
+    assert "30.0% are right without image and caption, +5.0 points against chance." in text
+    assert json.loads(run(tmp_path, image, blind, "--json"))["captions"] == []

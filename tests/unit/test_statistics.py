@@ -1,0 +1,305 @@
+"""`captionqa.core.statistics`: the formulas against known numbers, and their coverage in simulated studies."""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captionqa.core.statistics import (
+    Interval,
+    Method,
+    clustered,
+    mcnemar,
+    mean_difference,
+    paired_difference,
+    ratio_of_differences,
+    weighted_difference,
+    wilson,
+)
+
+
+def ones(count: int) -> Any:
+    return np.ones(count, dtype=np.int64)
+
+
+def test_wilsons_interval_against_published_numbers() -> None:
+    found = wilson(81, 263)  # Newcombe 1998, table I
+    assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+    found = wilson(15, 148)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.0624, 0.1605)
+    found = wilson(0, 20)
+    assert (found.low, round(found.high, 4)) == (0.0, 0.1611)
+    found = wilson(1, 29)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.0061, 0.1718)
+
+
+def test_an_interval_says_what_it_is() -> None:
+    assert wilson(1, 2).to_dict() == {
+        "low": pytest.approx(0.0945, abs=1e-4),
+        "high": pytest.approx(0.9055, abs=1e-4),
+        "level": 0.95,
+        "method": "wilson",
+        "clusters": 2,
+    }
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
+def test_what_is_no_proportion_is_refused(correct: int, total: int) -> None:
+    with pytest.raises(ValueError, match="is no proportion"):
+        wilson(correct, total)
+
+
+def test_clusters_of_one_question_are_wilsons_interval() -> None:
+    assert clustered(np.array([1, 0, 1, 1]), ones(4)) == wilson(3, 4)
+
+
+def test_the_clustered_interval_against_a_computation_by_hand() -> None:
+    # 40 clusters of 4, 3 and 1 right in turn: p = ½, e = ±1, h = 1/40, V = 40·(40/39)/160² = 1/624; df = 39.
+    found = clustered(np.array([3, 1] * 20), np.full(40, 4))
+    half = 2.022690920036762 * (1 / 624) ** 0.5 / 0.25
+    assert found.high == pytest.approx(1 / (1 + np.exp(-half)))
+    assert found.low == pytest.approx(1 / (1 + np.exp(half)))
+    assert (found.method, found.clusters) == (Method.CLUSTERED, 40)
+
+
+def test_questions_that_agree_within_their_image_widen_the_interval() -> None:
+    sizes = np.full(40, 10)
+    alike = clustered(np.array([10, 0] * 20), sizes)
+    mixed = clustered(np.array([6, 4] * 20), sizes)
+    apart = wilson(200, 400)
+    assert alike.high - alike.low > 3 * (apart.high - apart.low)
+    assert mixed.high - mixed.low < apart.high - apart.low
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_where_all_or_none_are_right_clusters_count_as_one_question_each(right: int) -> None:
+    found, by_images = clustered(np.full(20, 5 * right), np.full(20, 5)), wilson(20 * right, 20)
+    assert (found.low, found.high, found.clusters) == (by_images.low, by_images.high, 20)
+
+
+def test_one_wrong_answer_among_few_images_says_no_less_than_one_question_per_image_would() -> None:
+    found, by_questions = clustered(np.array([20] * 11 + [19]), np.full(12, 20)), wilson(239, 240)
+    assert wilson(11, 12).low < found.low < by_questions.low < by_questions.high < found.high < 1
+
+
+def test_one_image_says_nothing_of_others() -> None:
+    found = clustered(np.array([7]), np.array([9]))
+    assert (found.low, found.high, found.clusters) == (0.0, 1.0, 1)
+
+
+def test_equal_shares_in_every_image_are_no_certainty() -> None:
+    found, apart = clustered(np.array([1, 1, 1]), np.array([2, 2, 2])), wilson(3, 6)
+    assert (found.low, found.high) == (apart.low, apart.high)
+
+
+clusters = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=12)
+
+
+@given(clusters, st.randoms(use_true_random=False))
+def test_an_interval_holds_its_accuracy_and_knows_no_order(given_clusters: list[tuple[int, int]], order: Any) -> None:
+    def interval(pairs: list[tuple[int, int]]) -> Interval:
+        return clustered(np.array([min(x, m) for m, x in pairs]), np.array([m for m, _ in pairs]))
+
+    found = interval(given_clusters)
+    accuracy = sum(min(x, m) for m, x in given_clusters) / sum(m for m, _ in given_clusters)
+    assert 0 <= found.low <= accuracy + 1e-12
+    assert accuracy - 1e-12 <= found.high <= 1
+    shuffled = list(given_clusters)
+    order.shuffle(shuffled)
+    assert interval(shuffled) == found
+
+
+@given(clusters)
+def test_wrong_answers_mirror_right_ones(given_clusters: list[tuple[int, int]]) -> None:
+    sizes = np.array([m for m, _ in given_clusters])
+    right = np.array([min(x, m) for m, x in given_clusters])
+    one, other = clustered(right, sizes), clustered(sizes - right, sizes)
+    assert one.low == pytest.approx(1 - other.high, abs=1e-9)
+    assert one.high == pytest.approx(1 - other.low, abs=1e-9)
+
+
+def test_mcnemars_p_is_the_binomial_sum() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(3, 3) == 1.0
+    assert mcnemar(1, 9) == mcnemar(9, 1) == pytest.approx(2 * (1 + 10) / 2**10)
+    assert mcnemar(4, 16) == pytest.approx(2 * sum(comb(20, i) for i in range(5)) / 2**20)
+
+
+def test_a_paired_difference_over_independent_questions() -> None:
+    # Bonett and Price 2012: b = 2 + 1, c = 8 + 1, N = 40 + 2.
+    first, second = np.array([1] * 2 + [0] * 38), np.array([0] * 2 + [1] * 8 + [0] * 30)
+    found = paired_difference(first, second, ones(40))
+    middle = 6 / 42
+    half = 1.959963984540054 * np.sqrt((12 / 42 - middle**2) / 42)
+    assert found.value == 6 / 40
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((middle - half, middle + half))
+    assert found.to_dict()["interval"]["method"] == "paired"
+
+
+def test_a_paired_difference_over_images_is_the_mean_of_its_questions() -> None:
+    parts = [1, 0, 0, 2], [0, 3, 1, 2], [5, 5, 3, 4]
+    first, second, sizes = (np.array(part * 10) for part in parts)
+    found = paired_difference(first, second, sizes)
+    assert found == mean_difference(second - first, sizes)
+    assert found.value == 3 / 17
+    assert found.interval is not None
+    assert found.interval.method is Method.CLUSTERED
+    swapped = paired_difference(second, first, sizes)
+    assert swapped.interval is not None
+    assert (swapped.interval.low, swapped.interval.high) == (-found.interval.high, -found.interval.low)
+
+
+def test_runs_that_no_question_separates_may_still_differ_a_little() -> None:
+    none = np.zeros(30, dtype=np.int64)
+    found = paired_difference(none, none, np.full(30, 7)).interval
+    assert found is not None
+    assert found.low == -found.high < 0
+    assert found.high == pytest.approx(1.96 * np.sqrt(2) / 32, rel=1e-3)
+
+
+def test_the_same_difference_in_every_image_is_no_certainty() -> None:
+    found = paired_difference(np.full(30, 1), np.full(30, 3), np.full(30, 5)).interval
+    apart = paired_difference(np.array([1] * 30 + [0] * 120), np.array([0] * 60 + [1] * 90), ones(150)).interval
+    assert found is not None
+    assert apart is not None
+    assert (found.low, found.high) == (apart.low, apart.high)
+
+
+def test_nothing_is_said_of_the_spread_over_one_image() -> None:
+    one = np.array([3])
+    assert paired_difference(one, np.array([4]), np.array([9])).interval is None
+    assert mean_difference(one, np.array([9])).interval is None
+    ratio = ratio_of_differences(one, np.array([4]), np.array([9]))
+    assert ratio is not None
+    assert (ratio.value, ratio.interval) == (0.75, None)
+
+
+def test_a_ratio_is_none_over_nothing_and_open_over_what_may_be_nothing() -> None:
+    sizes = np.full(20, 5)
+    assert ratio_of_differences(np.arange(20), np.zeros(20), sizes) is None
+    uncertain = ratio_of_differences(np.arange(20), np.array([5, -4] * 10), sizes)
+    assert uncertain is not None
+    assert uncertain.interval is None
+
+
+# Simulated studies. Seeds are fixed; the bound is 95 ± 1 %.
+
+REPETITIONS = 1200
+
+
+def covers(interval: Interval | None, truth: float) -> bool:
+    return interval is not None and interval.low <= truth <= interval.high
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.8, 0.95])
+def test_wilsons_interval_covers_95_percent(p: float) -> None:
+    """Averaged over n: for a single n, coverage jumps by points from one p to the next, whatever the interval."""
+    rng = np.random.default_rng(1)
+    covered = [
+        covers(wilson(int(correct), n), p)
+        for n in range(30, 400, 10)
+        for correct in rng.binomial(n, p, size=REPETITIONS // 4)
+    ]
+    assert 0.94 <= np.mean(covered) <= 0.96
+
+
+def images(rng: np.random.Generator, count: int) -> Any:
+    """Images with 5 to 50 questions each: [repetition, image]."""
+    return rng.integers(5, 51, size=(REPETITIONS, count))
+
+
+@pytest.mark.parametrize("correlation", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_clustered_intervals_cover_95_percent(p: float, correlation: float) -> None:
+    """Every image has its own accuracy, drawn from a beta distribution with this intra-image correlation. Averaged over
+    30 to 120 images."""
+    rng = np.random.default_rng(2)
+    width = (1 - correlation) / correlation
+    covered = []
+    for count in (30, 60, 120):
+        sizes = images(rng, count)
+        correct = rng.binomial(sizes, rng.beta(p * width, (1 - p) * width, size=sizes.shape))
+        covered += [covers(clustered(x, m), p) for x, m in zip(correct, sizes, strict=True)]
+    assert 0.94 <= np.mean(covered) <= 0.96
+
+
+def test_taking_questions_of_an_image_as_independent_does_not_cover() -> None:
+    """What the clustered interval is for."""
+    rng = np.random.default_rng(3)
+    sizes = images(rng, 60)
+    correct = rng.binomial(sizes, rng.beta(0.8 * 2.33, 0.2 * 2.33, size=sizes.shape))
+    assert np.mean([covers(wilson(x.sum(), m.sum()), 0.8) for x, m in zip(correct, sizes, strict=True)]) < 0.7
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0.1, 0.1), (0.2, 0.1), (0.05, 0.12)])
+def test_paired_differences_over_independent_questions_cover_95_percent(only_first: float, only_second: float) -> None:
+    rng = np.random.default_rng(4)
+    truth, covered = only_second - only_first, []
+    for n in range(150, 400, 25):
+        drawn = rng.multinomial(n, [only_first, only_second, 1 - only_first - only_second], size=REPETITIONS // 4)
+        for first, second, _ in drawn.tolist():
+            at, then = np.arange(n) < first, np.arange(n) >= n - second
+            covered.append(covers(paired_difference(at.astype(int), then.astype(int), ones(n)).interval, truth))
+    assert 0.94 <= np.mean(covered) <= 0.96
+
+
+def separated(rng: np.random.Generator, shares: list[float], correlation: float, count: int) -> tuple[Any, Any, Any]:
+    """Questions that only the first and only the second run has right, per image, and all: each image has its own
+    shares, drawn from a Dirichlet distribution."""
+    sizes = images(rng, count)
+    width = (1 - correlation) / correlation
+    parts = rng.standard_gamma(np.array(shares) * width, size=(*sizes.shape, 3))
+    parts /= parts.sum(-1, keepdims=True)
+    first = rng.binomial(sizes, parts[..., 0])
+    second = rng.binomial(sizes - first, np.minimum(1.0, parts[..., 1] / (1 - parts[..., 0])))
+    return first, second, sizes
+
+
+@pytest.mark.parametrize("correlation", [0.02, 0.1])
+@pytest.mark.parametrize(("only_first", "only_second"), [(0.1, 0.1), (0.2, 0.1), (0.05, 0.12)])
+def test_clustered_paired_differences_cover_95_percent(
+    only_first: float, only_second: float, correlation: float
+) -> None:
+    rng = np.random.default_rng(5)
+    covered = []
+    for count in (30, 60, 120):
+        drawn = separated(rng, [only_first, only_second, 1 - only_first - only_second], correlation, count)
+        intervals = (paired_difference(*row).interval for row in zip(*drawn, strict=True))
+        covered += [covers(interval, only_second - only_first) for interval in intervals]
+    assert 0.94 <= np.mean(covered) <= 0.96
+
+
+def test_the_mean_over_categories_covers_95_percent() -> None:
+    """Two categories of very different size share images; each image moves both."""
+    rng = np.random.default_rng(6)
+    covered = []
+    for _ in range(REPETITIONS):
+        sizes = np.stack([rng.integers(8, 30, 50), rng.integers(1, 5, 50)])
+        shift = rng.normal(0, 0.1, 50)
+        sums = np.stack([rng.binomial(m, np.clip(p + shift, 0, 1)) for m, p in zip(sizes, (0.6, 0.3), strict=True)])
+        totals = sizes.sum(1, keepdims=True)
+        means = sums.sum(1, keepdims=True) / totals
+        residuals = ((sums - means * sizes) * sizes.sum() / (2 * totals)).sum(0)
+        found = weighted_difference(residuals, float(means.mean()), sizes.sum(0))
+        covered.append(covers(found.interval, 0.45))
+    assert 0.94 <= np.mean(covered) <= 0.96
+
+
+def test_fiellers_interval_covers_95_percent() -> None:
+    """A caption keeps 60 % of what an image adds to the accuracy without either."""
+    rng = np.random.default_rng(7)
+    covered = []
+    for count in (40, 80):
+        sizes = images(rng, count)
+        shift = rng.normal(0, 0.1, size=sizes.shape)
+        blind, caption, image = (rng.binomial(sizes, np.clip(p + shift, 0, 1)) for p in (0.3, 0.54, 0.7))
+        for b, c, i, m in zip(blind, caption, image, sizes, strict=True):
+            ratio = ratio_of_differences(c - b, i - b, m)
+            covered.append(ratio is not None and covers(ratio.interval, 0.6))
+    assert 0.94 <= np.mean(covered) <= 0.96
