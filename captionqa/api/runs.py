@@ -6,7 +6,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -14,15 +14,17 @@ from captionqa.api.results import RunResult
 from captionqa.api.server import Server
 from captionqa.api.threads import apart
 from captionqa.api.watching import Watch, watcher
+from captionqa.core.captionqa_protocol import PROTOCOL
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
 from captionqa.core.variants import Variation
 from captionqa.data.prompt_files import caption_styles, load_style, question_styles
+from captionqa.data.taxonomies import caption_style
 from captionqa.errors import InputError, SaveFailed, Stopped, UsageError
 from captionqa.run.generation import Generation, needs_choice
 from captionqa.run.image_list_task import ImageListTask
 from captionqa.run.session import Progress, Report, Settings, run_session
 from captionqa.run.store import refuse_path
-from captionqa.run.tasks import CaptionTask, Task
+from captionqa.run.tasks import Asking, CaptionTask, Task
 from captionqa.slurm.this_job import ThisJob
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def caption(
     images: PathLike | Iterable[PathLike],
     *,
     prompt_style: str = "SIMPLE",
+    taxonomy: PathLike | None = None,
     root: PathLike | None = None,
     server: Server = Server(),
     generation: Generation = Generation(),
@@ -74,9 +77,11 @@ def caption(
     earlier one, or the command, has begun.
 
     Args:
-        images: a folder; or paths, relative to ``root`` where that is given. As with a folder, the run is the whole
-            list: what is not in it any more leaves the results, and is not asked again when it is back.
+        images: a folder; a CaptionQA-style parquet file (a caption for each row, by its id); or paths, relative to
+            ``root`` where that is given. As with a folder, the run is the whole list: what is not in it any more leaves
+            the results, and is not asked again when it is back.
         prompt_style: a style (`captionqa prompts` lists them), or the path of a template file.
+        taxonomy: a JSON file of perspectives, for the style TAXONOMY.
         root: for a list: the folder that names in the results start from; without it they are absolute paths.
         follow_symlinks: for a folder: accept images behind links that lead out of it.
         progress: see `api.watching.Watch`.
@@ -85,12 +90,13 @@ def caption(
         job; KeyboardInterrupt, when what was in flight has ended. Items that fail raise nothing: see
         `RunResult.failed`.
     """
-    asking = generation.asking(load_style(prompt_style, caption_styles(Path.cwd())), CAPTION_SAMPLING)
+    style = caption_style(prompt_style, None if taxonomy is None else Path(taxonomy), caption_styles(Path.cwd()))
+    asking = generation.asking(style, CAPTION_SAMPLING)
     task: Task
     if isinstance(images, (str, os.PathLike)):
         if root is not None:
             raise InputError("root is for a list of images; for a folder, its own names are used.")
-        task = CaptionTask(Path(images), asking, follow_symlinks)
+        task = _folder_or_set(Path(images), asking, follow_symlinks)
     else:
         task = ImageListTask([Path(image) for image in images], None if root is None else Path(root), asking)
     return _run(task, server, options, watcher(progress))
@@ -98,8 +104,11 @@ def caption(
 
 def qa(
     questions: PathLike | pd.DataFrame,
-    dataset: PathLike,
+    dataset: PathLike | None = None,
     *,
+    captions: PathLike | None = None,
+    blind: bool = False,
+    protocol: Literal["default", "captionqa"] = "default",
     prompt_style: str = "default",
     answer_mode: Literal["text", "choice"] = "text",
     server: Server = Server(),
@@ -117,7 +126,11 @@ def qa(
     Args:
         questions: a parquet file, or a DataFrame with the same columns (docs/question-sets.md). A DataFrame is kept as
             ``<output_dir>/questions/<digest of its content>.parquet``, so the same content is the same question set.
-        dataset: the folder that image paths start from.
+            A CaptionQA-style file, or a folder of them, is taken as it is (docs/captionqa.md).
+        dataset: the folder that image paths start from; None where the set carries its images, or none is shown.
+        captions: answer from this JSON file of captions; no image is sent.
+        blind: answer from the questions' text alone.
+        protocol: ``captionqa`` asks and scores as published; it fixes prompt, sampling and the order of choices.
         answer_mode: ``choice`` lets the model answer with nothing but one of the question's letters.
         skip_invalid: leave out and count rows that cannot be used, instead of refusing the set.
         shuffle_choices: seed of the order in which each question's choices are shown; None: their own.
@@ -126,27 +139,44 @@ def qa(
 
     Raises: as `caption`.
     """
+    from captionqa.data.caption_files import Captions
+    from captionqa.run.captionqa_task import CaptionQATask, captionqa_asking
+    from captionqa.run.question_input import QuestionInput
     from captionqa.run.question_task import QuestionTask  # pyarrow: captions do without
 
-    style = load_style(prompt_style.removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
-    output_dir = Path(options.output_dir)
+    given = QuestionInput(None if captions is None else Captions.load(Path(captions)), blind)
     if isinstance(questions, (str, os.PathLike)):
         path = Path(questions)
     else:
-        path = _kept(questions, output_dir, options.group_by)
-    asking = generation.asking(style, QUESTION_SAMPLING)
-    choice = needs_choice(answer_mode, generation)
-    task = QuestionTask(
-        path,
-        Path(dataset),
-        asking,
-        skip_invalid,
-        follow_symlinks,
-        needs_choice=choice,
-        variation=Variation(shuffle_choices, circular, samples),
-        group_by=tuple(options.group_by),
-    )
+        path = _kept(questions, Path(options.output_dir), options.group_by)
+    files = (path, None if dataset is None else Path(dataset))
+    leniency = (skip_invalid, follow_symlinks)
+    group_by = tuple(options.group_by)
+    task: Task
+    if protocol == PROTOCOL:
+        turns = {"shuffle_choices": shuffle_choices, "circular": circular, "samples": samples}
+        said = {**asdict(generation), **turns, "prompt_style": prompt_style, "answer_mode": answer_mode}
+        task = CaptionQATask(*files, captionqa_asking(said, given), *leniency, given=given, group_by=group_by)
+    else:
+        style = load_style(given.style(prompt_style), question_styles(Path.cwd()), "prompts/qa")
+        task = QuestionTask(
+            *files,
+            generation.asking(style, QUESTION_SAMPLING),
+            *leniency,
+            needs_choice=needs_choice(answer_mode, generation),
+            variation=Variation(shuffle_choices, circular, samples),
+            given=given,
+            group_by=group_by,
+        )
     return _run(task, server, options, watcher(progress))
+
+
+def _folder_or_set(path: Path, asking: Asking, follow_symlinks: bool) -> Task:
+    if path.suffix != ".parquet":
+        return CaptionTask(path, asking, follow_symlinks)
+    from captionqa.run.set_caption_task import SetCaptionTask  # pyarrow: folders do without
+
+    return SetCaptionTask(path, None, asking, follow_symlinks)
 
 
 def _run(task: Task, server: Server, options: RunOptions, progress: Progress) -> RunResult:

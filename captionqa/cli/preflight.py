@@ -9,7 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from captionqa.cli.options import option, shared_options, variation_options
+from captionqa.cli.options import FILE, option, shared_options, variation_options
+from captionqa.cli.qa import input_options
 from captionqa.errors import ExitCode, UsageError
 from captionqa.run.signals import stopping_on_signals
 
@@ -36,8 +37,10 @@ SERVER_WAIT_S = 10.0
 @option("--dataset-path", type=click.Path(path_type=Path), help="Folder of images, or that image paths start from.")
 @option("--question-path", type=click.Path(path_type=Path), help="Question set, a parquet file.")
 @option("--prompt-style", metavar="STYLE", help="As in the run.")
+@option("--taxonomy", type=FILE, metavar="FILE", help="As in `captionqa caption`.")
 @option("--skip-invalid", is_flag=True, help="As in `captionqa qa`.")
 @option("--answer-mode", type=click.Choice(["text", "choice"]), default="text", help="As in `captionqa qa`.")
+@input_options
 @click.option("--full", is_flag=True, help="Open every image, not those of a sample of 200 items.")
 @click.option(
     "--burst", type=click.FloatRange(min=0), default=20.0, show_default=True, metavar="SECONDS",
@@ -54,8 +57,6 @@ def preflight(full: bool, burst: float, gpus: int | None, **options: Any) -> int
         from captionqa.run.preflight.everything import Wishes, look_at_everything
 
         command = "qa" if options["question_path"] else "caption" if options["dataset_path"] else None
-        if options["question_path"] and not options["dataset_path"]:
-            raise UsageError("--question-path needs --dataset-path: the folder that image paths start from.")
         if click.get_current_context().get_parameter_source("server_wait") is ParameterSource.DEFAULT:
             options["server_wait"] = SERVER_WAIT_S
         options["prompt_style"] = options["prompt_style"] or {"qa": "default"}.get(command or "", "SIMPLE")

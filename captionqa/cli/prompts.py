@@ -10,8 +10,8 @@ import click
 HELP = """List the prompt styles, or show the template of one.
 
 A style is a Jinja file. To add one, write prompts/NAME.jinja (for captions) or prompts/qa/NAME.jinja (for questions)
-in the folder you work in. A caption template may use image_name and n; a question template question, choices,
-choices_in_question and letters. Any other name is an error.
+in the folder you work in. A caption template may use image_name, n and, with --taxonomy, taxonomy; a question
+template question, choices, choices_in_question, letters and, with --captions, caption. Any other name is an error.
 
 \b
 Examples:

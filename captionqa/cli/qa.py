@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
-from captionqa.cli.options import option, shared_options, variation_options
+from captionqa.cli.options import FILE, CommandT, option, shared_options, variation_options
+from captionqa.core.captionqa_protocol import PROTOCOL
 from captionqa.run.signals import stopping_on_signals
 
 HELP = """Answer the questions of a parquet file about images, grade them, and compute accuracy per category.
 
 \b
-The file has the columns qid, question, answer, image, and may have choices, category, source:
+The file has the columns qid, question, answer, image, and may have choices, category, source. A CaptionQA file or
+folder (columns id, images, questions) is taken as it is:
   answer   a letter, \\boxed{…}, a number, LaTeX, or the text of a choice
   image    path or list of paths relative to --dataset-path, or {bytes, path}
   choices  a list of texts; without it, choices are read from the question («Choices:\\n(A) …\\n(B) …»)
@@ -32,13 +34,46 @@ Examples:
   captionqa qa --question-path q.parquet --dataset-path data --samples 8 --temperature 0.7 --run-name samples
   captionqa qa --question-path questions.parquet --dataset-path data --group-by difficulty --group-by language
   captionqa qa --question-path questions.parquet --dataset-path data --limit 1 --dry-run
+  captionqa qa --question-path natural.parquet                     # a CaptionQA set carries its images
+  captionqa qa --question-path natural.parquet --captions captions.json --run-name captions
+  captionqa qa --question-path natural.parquet --captions captions.json --protocol captionqa --run-name published
+  captionqa qa --question-path natural.parquet --blind --run-name blind
 """
+
+
+_INPUT = (
+    option("--captions", type=FILE, metavar="FILE", help="Answer from these captions; no image is sent."),
+    option("--blind", is_flag=True, help="Answer from the question's text alone: neither image nor caption."),
+    option(
+        "--protocol",
+        type=click.Choice(["default", PROTOCOL]),
+        default="default",
+        help="captionqa: the published CaptionQA protocol, from captions or images (docs/captionqa.md).",
+    ),
+)
+
+
+def input_options(command: CommandT) -> CommandT:
+    """What questions are asked about; `preflight` has the same."""
+    for add in reversed(_INPUT):
+        command = add(command)
+    return command
 
 
 @click.command(help=HELP)
 @option("--question-path", type=click.Path(path_type=Path), required=True, help="Question set, a parquet file.")
-@option("--dataset-path", type=click.Path(path_type=Path), required=True, help="Folder that image paths start from.")
-@option("--prompt-style", default="default", metavar="STYLE", help="A file in prompts/qa/, or a template file.")
+@option(
+    "--dataset-path",
+    type=click.Path(path_type=Path),
+    help="Folder that image paths start from. Not needed where the file carries the images, or none is shown.",
+)
+@option(
+    "--prompt-style",
+    default="default",
+    metavar="STYLE",
+    help="A file in prompts/qa/, or a template file. default: captions and blind with those options.",
+)
+@input_options
 @option(
     "--answer-mode",
     type=click.Choice(["text", "choice"]),

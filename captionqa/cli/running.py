@@ -13,15 +13,23 @@ import click
 
 from captionqa.cli.options import said_by, unknown_variables
 from captionqa.cli.own_server import own_server
+from captionqa.core.captionqa_protocol import PROTOCOL
 from captionqa.core.items import Item
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, Sampling
 from captionqa.core.variants import Variation
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
+from captionqa.data.taxonomies import caption_style
 from captionqa.errors import ExitCode, UsageError
 from captionqa.report.progress import progress
-from captionqa.report.tables import captions_line, metrics_table, outcome_lines
+from captionqa.report.tables import (
+    caption_statistics_lines,
+    captions_line,
+    metrics_table,
+    outcome_lines,
+    protocol_lines,
+)
 from captionqa.run.choosing import choose_key, choose_servers, choose_urls, key_words
 from captionqa.run.discovery import FixedServers, LeasedServers, Servers
 from captionqa.run.feed import prepare
@@ -34,6 +42,7 @@ from captionqa.run.tasks import Asking, CaptionTask, Task
 from captionqa.slurm.this_job import ThisJob, requeue
 
 Options = Mapping[str, Any]
+SET_SUFFIX = ".parquet"
 
 
 def asking(options: Options, style: PromptStyle, defaults: Sampling) -> Asking:
@@ -43,24 +52,44 @@ def asking(options: Options, style: PromptStyle, defaults: Sampling) -> Asking:
 
 def caption_task(options: Options) -> Task:
     """What `captionqa caption` is to do. Raises: UsageError for an unknown style."""
-    style = load_style(options["prompt_style"], caption_styles(Path.cwd()))
-    return CaptionTask(options["dataset_path"], asking(options, style, CAPTION_SAMPLING), options["follow_symlinks"])
+    style = caption_style(options["prompt_style"], options["taxonomy"], caption_styles(Path.cwd()))
+    how = asking(options, style, CAPTION_SAMPLING)
+    folder, questions = options["dataset_path"], options["question_path"]
+    if folder is not None and folder.suffix == SET_SUFFIX:
+        folder, questions = None, folder
+    elif folder is not None and said_by("question_path"):
+        questions = None  # meant for `qa`, which has the same variable and reads the same config file
+    if questions is not None:
+        from captionqa.run.set_caption_task import SetCaptionTask  # pyarrow: folders do without
+
+        return SetCaptionTask(questions, folder, how, options["follow_symlinks"])
+    if folder is None:
+        raise UsageError("Missing option '--dataset-path': a folder of images. Or give a set with --question-path.")
+    return CaptionTask(folder, how, options["follow_symlinks"])
 
 
 def question_task(options: Options) -> Task:
     """What `captionqa qa` is to do. Raises: UsageError for an unknown style."""
+    from captionqa.data.caption_files import Captions
+    from captionqa.run.captionqa_task import CaptionQATask, captionqa_asking
+    from captionqa.run.question_input import QuestionInput
     from captionqa.run.question_task import QuestionTask  # pyarrow: captions do without
 
-    style = load_style(options["prompt_style"].removeprefix("qa/"), question_styles(Path.cwd()), "prompts/qa")
+    given = QuestionInput(options["captions"] and Captions.load(options["captions"]), options["blind"])
+    files = (options["question_path"], options["dataset_path"])
+    leniency = (options["skip_invalid"], options["follow_symlinks"])
+    group_by = tuple(options.get("group_by", ()))  # `preflight` has no groups
+    if options["protocol"] == PROTOCOL:
+        return CaptionQATask(*files, captionqa_asking(options, given), *leniency, given=given, group_by=group_by)
+    style = load_style(given.style(options["prompt_style"]), question_styles(Path.cwd()), "prompts/qa")
     return QuestionTask(
-        options["question_path"],
-        options["dataset_path"],
+        *files,
         asking(options, style, QUESTION_SAMPLING),
-        options["skip_invalid"],
-        options["follow_symlinks"],
+        *leniency,
         needs_choice=needs_choice(options["answer_mode"], Generation.of(options)),
         variation=Variation(options["shuffle_choices"], options["circular"], options["samples"]),
-        group_by=tuple(options.get("group_by", ())),  # `preflight` has no groups
+        given=given,
+        group_by=group_by,
     )
 
 
@@ -209,7 +238,11 @@ def print_report(report: Report, *, as_json: bool) -> None:
 
 def print_summary(identity: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
     click.echo(captions_line(summary) if identity["task"] == "caption" else metrics_table(summary))
-    for line in outcome_lines(summary):
+    if identity["task"] == "caption":
+        more = caption_statistics_lines(summary)
+    else:
+        more = ["", *protocol_lines(summary[PROTOCOL])] if PROTOCOL in summary else []
+    for line in (*more, *outcome_lines(summary)):
         click.echo(line)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from captionqa.core.caption_statistics import CaptionStatistics
 from captionqa.core.outcomes import Failures, OutcomeKind
+from captionqa.core.reasons import Reason
 
 
 @dataclass(slots=True)
@@ -24,6 +26,7 @@ class CaptionFold:
     characters: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    statistics: CaptionStatistics = field(default_factory=CaptionStatistics)
 
     def add(self, record: Mapping[str, Any]) -> str | None:
         """The image's caption, or None when it has none."""
@@ -34,10 +37,12 @@ class CaptionFold:
         caption: str | None = record.get("output")
         if record["outcome"] != OutcomeKind.ANSWERED or caption is None:
             self.failures.add(record)
+            self.statistics.empty += record.get("reason") == Reason.EMPTY
             return None
         self.captioned += 1
         self.truncated += record.get("finish_reason") == "length"
         self.characters += len(caption)
+        self.statistics.add(caption, truncated=record.get("finish_reason") == "length")
         return caption
 
     def summary(self) -> dict[str, Any]:

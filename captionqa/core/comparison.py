@@ -53,7 +53,8 @@ class Answers:
         facts = record["facts"]
         self.rows[record["id"]] = len(self.rows)
         gold = facts["answer"] if facts["gold_letter"] is None else facts["gold_letter"]
-        self.questions.append(digest([facts["question"], facts["choices"], gold]))
+        own = facts["choices"][: facts.get("captionqa", {}).get("original_choices")]  # without «cannot answer»
+        self.questions.append(digest([facts["question"], own, gold]))
         self.categories.append(facts["category"])
         self.choices.append(len(facts["choices"]))
         self.correct.append(None if grading is None else grading.correct)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from captionqa.core.outcomes import Outcome
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
@@ -50,7 +52,8 @@ class Item:
     """What the server is to choose the answer from; empty when it answers freely."""
     seed: int | None = None
     """The sampling seed of this request, where it is not the run's."""
-
+    outcome: Outcome | None = None
+    """How it ended before anything could be sent; None for an item that is to be asked."""
     shared: bool = False
     """Whether other items of the run are known to be about the same image (see `run.order`)."""
 

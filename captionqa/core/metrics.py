@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from captionqa.core.captionqa_scores import ProtocolFold
 from captionqa.core.caveats import caveats
 from captionqa.core.grading import GRADER_VERSION, Grade, Verdict, grade
 from captionqa.core.outcomes import Failures, OutcomeKind
@@ -36,7 +37,9 @@ def grade_record(record: Mapping[str, Any]) -> Grade | None:
     facts, finish_reason = record["facts"], record.get("finish_reason")
     order = facts.get("order")
     if order is None:
-        return grade(record["output"], facts["answer"], facts["choices"], finish_reason=finish_reason)
+        # A letter where there is one: the answer «B» of the choices («C», «B») is a text.
+        gold = (facts["choices"] and facts["gold_letter"]) or facts["answer"]
+        return grade(record["output"], gold, facts["choices"], finish_reason=finish_reason)
     gold = shown_letter(facts["gold_letter"], order)  # only choices have an order
     read = grade(record["output"], gold, shown_choices(facts), finish_reason=finish_reason)
     return in_original_order(read, order)
@@ -112,6 +115,8 @@ class MetricsFold:
     repetitive: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    protocol: ProtocolFold | None = None
+    """CaptionQA's scores, for runs under its protocol."""
     variants: VariantsFold = field(default_factory=VariantsFold)
 
     def add(self, record: Mapping[str, Any], grading: Grade | None) -> dict[str, Any] | None:
@@ -121,6 +126,7 @@ class MetricsFold:
         usage = record.get("usage") or {}
         self.prompt_tokens += usage.get("prompt_tokens", 0)
         self.completion_tokens += usage.get("completion_tokens", 0)
+        scores = self.protocol.add(record, grading) if self.protocol is not None else None
         facts = record["facts"]
         self.tallies.add(facts, None if grading is None else grading.verdict, _groups(facts))
         if grading is None:
@@ -133,7 +139,7 @@ class MetricsFold:
             self.choice_counts[len(facts["choices"])] += 1
         self.cut += record.get("finish_reason") == "length"
         self.repetitive += repeats_itself(record["output"])
-        return result_row(record, grading)
+        return {**result_row(record, grading), **({} if scores is None else {"captionqa": scores})}
 
     def summary(self) -> dict[str, Any]:
         """The content of ``qa_metrics.json``; accuracies are fractions from 0 to 1, None over nothing."""
@@ -166,6 +172,7 @@ class MetricsFold:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "grader_version": GRADER_VERSION,
+            **({} if self.protocol is None else {"captionqa": self.protocol.summary()}),
         }
         return {**fields, "warnings": caveats(fields, self.letters.gold_shown, self.letters.shown)}
 

@@ -20,6 +20,8 @@ class OutcomeKind(StrEnum):
     """The model's text is in ``output``. Whether it is right is decided by grading, not here."""
     BAD_IMAGE = "bad_image"
     MISSING_IMAGE = "missing_image"
+    MISSING_CAPTION = "missing_caption"
+    """The question was to be answered from a caption, and its image has none. Nothing was sent."""
     REJECTED = "rejected"
     """This request is at fault: the server said so (400, 413, 422, a permanent 500), or it surely does not fit into the
     context and was not sent (``attempts`` is 0)."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 import jinja2
+import jinja2.meta
 
 from captionqa.errors import UsageError
 
@@ -30,6 +31,12 @@ def compile_template(text: str) -> jinja2.Template:
         raise UsageError(
             f"prompt template, line {error.lineno}: {error.message}. Correct the template file."
         ) from error
+
+
+def names_used(template: str) -> frozenset[str]:
+    """The names that a template takes from outside. Raises: UsageError as `compile_template` does."""
+    compile_template(template)
+    return frozenset(jinja2.meta.find_undeclared_variables(_ENVIRONMENT.parse(template)))
 
 
 def render_prompt(template: str, **values: object) -> str:

@@ -60,10 +60,10 @@ def parse_row(row: Mapping[str, Any], group_by: Sequence[str] = ()) -> Question:
     Args:
         group_by: columns whose values the question keeps.
     """
-    qid = _text(row.get("qid"), "qid")
+    qid = read_text(row.get("qid"), "qid")
     if qid is None:
         raise RowProblem("qid", "qid is empty")
-    text = _text(row.get("question"), "question")
+    text = read_text(row.get("question"), "question")
     if text is None:
         raise RowProblem("question", "question is empty")
     listed = _choices(row.get("choices"))
@@ -80,10 +80,10 @@ def parse_row(row: Mapping[str, Any], group_by: Sequence[str] = ()) -> Question:
         choices_in_text=not listed,
         answer=str(answer),
         gold=gold,
-        category=_category(row.get("category")),
-        source=_text(row.get("source"), "source") or "",
+        category=read_category(row.get("category")),
+        source=read_text(row.get("source"), "source") or "",
         images=parse_images(row.get("image")),
-        groups={column: _group(row.get(column)) for column in group_by},
+        groups=read_groups(row, group_by),
     )
 
 
@@ -139,13 +139,18 @@ def _choices(cell: Any) -> tuple[str, ...]:
     return choices
 
 
-def _category(cell: Any) -> str:
+def read_category(cell: Any) -> str:
     """A category's name; the first one of a list (as in CaptionQA sets)."""
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Sequence) and not isinstance(cell, str):
         cell = cell[0] if cell else None
-    return _text(cell, "category") or UNCATEGORIZED
+    return read_text(cell, "category") or UNCATEGORIZED
+
+
+def read_groups(row: Mapping[str, Any], group_by: Sequence[str]) -> dict[str, str]:
+    """The values of the columns that accuracies are wanted for. Raises: RowProblem."""
+    return {column: _group(row.get(column)) for column in group_by}
 
 
 def _group(cell: Any) -> str:
@@ -154,10 +159,10 @@ def _group(cell: Any) -> str:
         cell = cell.tolist()
     if isinstance(cell, Sequence) and not isinstance(cell, str):
         return ", ".join(map(_group, cell))
-    return _text(cell, "group") or ""
+    return read_text(cell, "group") or ""
 
 
-def _text(cell: Any, column: str) -> str | None:
+def read_text(cell: Any, column: str) -> str | None:
     if _is_missing(cell):
         return None
     _refuse_collection(cell, column)

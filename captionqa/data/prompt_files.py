@@ -6,8 +6,10 @@ Looked for in this order: a path to a file; ``prompts/`` in the working folder; 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from captionqa.data.shipped import shipped_folder
 from captionqa.errors import UsageError
@@ -20,6 +22,10 @@ class PromptStyle:
     name: str
     path: Path
     template: str
+    values: Mapping[str, object] = field(default_factory=dict)
+    """What the template is given beside what every item has."""
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    """What a run's identity says about ``values``."""
 
 
 def caption_styles(working_folder: Path) -> dict[str, Path]:

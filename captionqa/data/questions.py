@@ -1,4 +1,5 @@
-"""Question sets: a parquet file in, checked questions out, a few rows at a time.
+"""Question sets: a parquet file in, checked questions out, a few rows at a time. Sets whose questions stand inside the
+rows of their images are read in `caption_sets`; who asks here need not know.
 
 Two passes over the same parser: `check_questions` reads every row once without its image bytes and says what is wrong
 before anything is sent; `iter_questions` streams. Neither holds more than a window of rows.
@@ -36,6 +37,8 @@ class InvalidRow:
     """Counted from 0, as pandas does."""
     column: str
     message: str
+    file: str = ""
+    """Its name, where a set has several."""
 
     def __str__(self) -> str:
         return f"row {self.row}, column {self.column}: {self.message}"
@@ -62,6 +65,11 @@ class SetQuestion:
     row: int
     question: Question
     images: tuple[ImageSource, ...]
+    cluster: str | None = None
+    """Questions that share it are about the same images, where `images` cannot say so by their paths."""
+    caption_key: str | None = None
+    """What a captions file may have instead of the images' paths; None: the qid."""
+    domain: str | None = None
 
 
 def check_questions(
@@ -83,6 +91,12 @@ def check_questions(
     Raises: InputError naming file, row and column unless ``skip_invalid``; always for a file that is no parquet file or
     lacks a column. UsageError for a column to group by that is not there or holds no values.
     """
+    from captionqa.data.caption_sets import check_set, is_caption_set  # which builds on this module
+
+    if is_caption_set(path):
+        return check_set(
+            path, skip_invalid=skip_invalid, mine=mine, needs_choices=needs_choices, ids=ids, group_by=group_by
+        )
     invalid: list[InvalidRow] = []
     rows = invalid_count = items = own = 0
     for row, parsed in _rows(path, with_bytes=False, needs_choices=needs_choices, group_by=group_by):
@@ -97,42 +111,67 @@ def check_questions(
             own += sum(map(mine, asked_as))
     if rows == 0:
         raise InputError(f"{path}: no rows. Give a question set with at least one question.")
-    if invalid and not skip_invalid:
-        listed = "\n".join(f"  {path.name} {problem}" for problem in invalid)
-        more = f"\n  … and {invalid_count - len(invalid)} more" if invalid_count > len(invalid) else ""
+    found = SetCheck(rows, invalid_count, invalid, items, own)
+    refuse_invalid(path, found, skip_invalid)
+    return found
+
+
+def refuse_invalid(path: Path, found: SetCheck, skip_invalid: bool, counted: str = "rows") -> None:
+    """``counted``: what ``found`` counts. Raises: InputError naming what cannot be used, unless it may be left out."""
+    if found.invalid and not skip_invalid:
+        listed = "\n".join(f"  {problem.file or path.name} {problem}" for problem in found.invalid)
+        left = found.invalid_count - len(found.invalid)
+        more = f"\n  … and {left} more" if left else ""
         raise InputError(
-            f"{path}: {invalid_count} of {rows} rows cannot be used (rows count from 0):\n{listed}{more}\n"
+            f"{path}: {found.invalid_count} of {found.rows} {counted} cannot be used (rows count from 0):\n"
+            f"{listed}{more}\n"
             "Correct them, or run with --skip-invalid to leave them out; they are then counted in the metrics."
         )
-    return SetCheck(rows, invalid_count, invalid, items, own)
 
 
 def iter_questions(
     path: Path,
-    dataset: Path,
+    dataset: Path | None,
     *,
     follow_symlinks: bool = False,
     needs_choices: bool = False,
+    reads_images: bool = True,
     group_by: Sequence[str] = (),
 ) -> Iterator[SetQuestion]:
     """The valid questions, in the order of the file.
 
+    Args:
+        reads_images: False where only the images' names are wanted. Those of a file with one question in each row are
+            read all the same: a digest of their bytes says which questions share them.
+
     Raises: InputError and UsageError as `check_questions` does for the file as a whole.
     """
+    from captionqa.data.caption_sets import is_caption_set, iter_set_questions  # which builds on this module
+
+    if is_caption_set(path):
+        yield from iter_set_questions(
+            path,
+            dataset,
+            follow_symlinks=follow_symlinks,
+            needs_choices=needs_choices,
+            reads_images=reads_images,
+            group_by=group_by,
+        )
+        return
     for row, parsed in _rows(path, with_bytes=True, needs_choices=needs_choices, group_by=group_by):
         if isinstance(parsed, Question):
             images = tuple(
-                _source(cell, parsed.qid, position, dataset, follow_symlinks)
+                image_source(cell, parsed.qid, position, dataset, follow_symlinks)
                 for position, cell in enumerate(parsed.images)
             )
-            yield SetQuestion(row, parsed, images)
+            yield SetQuestion(row, parsed, images, cluster=_cluster(parsed, images))
 
 
 def _rows(
     path: Path, *, with_bytes: bool, needs_choices: bool, group_by: Sequence[str]
 ) -> Iterator[tuple[int, Question | InvalidRow]]:
     """(row number, question or what is wrong with it). A qid that stood in an earlier row is a problem of the later."""
-    file = _open(path)
+    file = open_set(path)
     schema = file.schema_arrow
     missing = [name for name in REQUIRED_COLUMNS if name not in schema.names]
     if missing:
@@ -143,7 +182,7 @@ def _rows(
     for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
         if schema.names.count(name) > 1:
             raise InputError(f"{path}: {schema.names.count(name)} columns are named {name!r}. Keep one of them.")
-    _refuse_groups(path, schema, group_by)
+    refuse_groups(path, schema, group_by)
     heavy = _carries_bytes(schema)
     columns = [name for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) if name in schema.names]
     if heavy and not with_bytes:
@@ -151,7 +190,7 @@ def _rows(
     columns += [name for name in dict.fromkeys(group_by) if name not in columns]
     first_rows: dict[bytes, int] = {}
     batch = WINDOW_ROWS_WITH_BYTES if heavy and with_bytes else WINDOW_ROWS
-    for row, cells in enumerate(_read_rows(path, file, columns, batch)):
+    for row, cells in enumerate(read_rows(path, file, columns, batch)):
         yield row, _parse(cells, row, first_rows, needs_choices, group_by)
 
 
@@ -170,7 +209,7 @@ def _parse(
     return question
 
 
-def _read_rows(path: Path, file: pq.ParquetFile, columns: Sequence[str], batch: int) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path, file: pq.ParquetFile, columns: Sequence[str], batch: int) -> Iterator[dict[str, Any]]:
     try:
         for record_batch in file.iter_batches(batch_size=batch, columns=list(columns), use_threads=False):
             yield from record_batch.to_pylist()
@@ -178,7 +217,7 @@ def _read_rows(path: Path, file: pq.ParquetFile, columns: Sequence[str], batch: 
         raise InputError(f"{path}: damaged, cannot be read to its end ({error}). Fetch or write it again.") from error
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def open_set(path: Path) -> pq.ParquetFile:
     try:
         # Without pre-buffering a row group is read page by page as rows are asked for, not whole.
         return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, memory_map=False)
@@ -188,7 +227,12 @@ def _open(path: Path) -> pq.ParquetFile:
         raise InputError(f"question set {path}: not a readable parquet file ({error}).") from error
 
 
-def _refuse_groups(path: Path, schema: pa.Schema, group_by: Sequence[str]) -> None:
+def names_bytes(path: Path) -> bool:
+    """Whether a question set has bytes of images in it. Raises: InputError for what is no parquet file."""
+    return _carries_bytes(open_set(path).schema_arrow)
+
+
+def refuse_groups(path: Path, schema: pa.Schema, group_by: Sequence[str]) -> None:
     """Raises: UsageError for a column to group by that is not there, is there twice, or holds no plain values."""
     plain = [each.name for each in schema if _is_plain(each.type)]
     for name in group_by:
@@ -214,7 +258,15 @@ def _carries_bytes(schema: pa.Schema) -> bool:
     return any(field.name == "image" and "binary" in str(field.type) for field in schema)
 
 
-def _source(cell: ImageCell, qid: str, position: int, dataset: Path, follow_symlinks: bool) -> ImageSource:
+def _cluster(question: Question, images: Sequence[ImageSource]) -> str | None:
+    """A digest of images that have bytes and no path: their names say nothing about which questions share them."""
+    if not any(cell.data is not None and cell.path is None for cell in question.images):
+        return None
+    return "+".join(dict.fromkeys(str(image.version) for image in images))
+
+
+def image_source(cell: ImageCell, qid: str, position: int, dataset: Path | None, follow_symlinks: bool) -> ImageSource:
+    """Where an image is to be read. Without a data set folder, only its bytes can be."""
     name = cell.path or f"{qid}#{position}"
     if cell.problem is not None:
         return ImageSource(
@@ -222,6 +274,9 @@ def _source(cell: ImageCell, qid: str, position: int, dataset: Path, follow_syml
         )
     if cell.data is not None:
         return ImageSource(name, data=cell.data, version=sha256(cell.data).hexdigest()[:16])
+    if dataset is None:
+        detail = "its bytes are not in the question set, and no folder is given with --dataset-path"
+        return ImageSource(name, problem=ImageProblem.MISSING, detail=detail)
     source = resolve_inside(dataset, name)
     if follow_symlinks and source.problem == ImageProblem.OUTSIDE_DATASET and not _climbs(name):
         source = ImageSource(name, path=str(dataset / name))

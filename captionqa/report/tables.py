@@ -67,6 +67,37 @@ def captions_line(summary: Mapping[str, Any]) -> str:
     return text
 
 
+def caption_statistics_lines(summary: Mapping[str, Any]) -> list[str]:
+    """How long the captions are, and what looks wrong with them; nothing when there are none."""
+    found = summary["caption_statistics"]
+    if found["words"] is None:
+        return []
+    words = found["words"]
+    lines = [
+        f"words: {words['min']} to {words['max']}, half of the captions between {words['q1']:g} and {words['q3']:g}, "
+        f"median {words['median']:g}"
+    ]
+    same = found["duplicates"]
+    signs = {
+        "repeat themselves": found["repetitive"],
+        "refuse": found["refusals"],
+        f"are the same as another's (largest group {same['largest_group']})": same["captions"],
+    }
+    seen = ", ".join(f"{count} {words}" for words, count in signs.items() if count)
+    return [*lines, f"captions to look at: {seen}"] if seen else lines
+
+
+def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
+    """CaptionQA's scores by both ways of reading answers."""
+    rows = [
+        [name, *(_cell(read[column]) for column in ("score", "overall_mean_of_domains", "accuracy", "cannot_answer"))]
+        for name, read in (("ours", scores), ("published extractor", scores["published_extractor"]))
+    ]
+    skipped = ", ".join(f"{count} {reason}" for reason, count in scores["skipped"].items() if count)
+    lines = table(("CaptionQA", "score", "mean of domains", "accuracy", "cannot answer"), rows).splitlines()
+    return [*lines, f"eligible: {scores['n_eligible']}" + (f"; not scored: {skipped}" if skipped else "")]
+
+
 def servers_table(servers: Sequence[Mapping[str, Any]]) -> str:
     """Published servers, from `server_list.ListedServer.to_dict`."""
     columns = ("name", "state", "node", "job", "model", "url")

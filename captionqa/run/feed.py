@@ -69,6 +69,8 @@ def prepare(item: Item, request_format: RequestFormat, images: Images, *, in_pla
     Args:
         in_place: whether a server reads the data set's files itself.
     """
+    if item.outcome is not None:
+        return Prepared(item, outcome=item.outcome)
     parts: list[tuple[bytes | SendableImage, ...]] = []
     prepared: list[PreparedImage] = []
     for part in item.content:

@@ -143,9 +143,10 @@ class _Window:
         for part in item.content:
             if isinstance(part, ImageSource) and part.data is not None:
                 name = replace(part, name="", data=None)
-                held = group.inline.setdefault(name, part.data)
-                if held is part.data:
-                    self._bytes += len(held)
+                held = group.inline.get(name)
+                if held is None:
+                    group.inline[name] = part.data
+                    self._bytes += len(part.data)
                 elif held == part.data:
                     part = replace(part, data=held)
             content.append(part)

@@ -10,12 +10,13 @@ from typing import Any
 
 from captionqa.core.choices import LETTERS
 from captionqa.core.items import Item
-from captionqa.core.prompts import interleave
 from captionqa.core.shuffling import shown
 from captionqa.core.variants import Variant, Variation
+from captionqa.data.caption_sets import carries_images, is_caption_set
 from captionqa.data.prompt_files import PromptStyle
-from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions
+from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions, names_bytes
 from captionqa.errors import InputError
+from captionqa.run.question_input import IMAGES, QuestionInput
 from captionqa.run.store import RunPaths
 from captionqa.run.tasks import Asking, Mine, content_key, render_style
 
@@ -25,12 +26,14 @@ class QuestionTask:
     """Answer and grade a question set."""
 
     question_path: Path
-    dataset: Path
+    dataset: Path | None
+    """Where image paths start from; None when the set carries its images, or none is shown."""
     asking: Asking
     skip_invalid: bool = False
     follow_symlinks: bool = False
     needs_choice: bool = False
     variation: Variation = field(default_factory=Variation)
+    given: QuestionInput = IMAGES
     group_by: tuple[str, ...] = ()
     """Columns of the question set to have accuracies by; recorded with every question, no part of what is asked."""
     shares_images: bool = field(default=True, init=False)
@@ -38,10 +41,15 @@ class QuestionTask:
     takes_empty: bool = field(default=True, init=False)
     found: SetCheck | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        if not self.given.images:
+            self.dataset, self.shares_images = None, False
+
     def check(self, mine: Mine) -> tuple[int, int]:
-        if not self.dataset.is_dir():
-            raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
-        render_style(self.asking.style, question="?", choices=(), choices_in_question=False, letters=LETTERS)
+        self.refuse_without_images()
+        values = {} if self.given.captions is None else {"caption": "?"}
+        render_style(self.asking.style, question="?", choices=(), choices_in_question=False, letters=LETTERS, **values)
+        self.given.refuse_other_style(self.asking.style)
         self.variation.check_temperature(self.asking.sampling.temperature)
         self.found = check_questions(
             self.question_path,
@@ -51,31 +59,49 @@ class QuestionTask:
             ids=self.variation.ids,
             group_by=self.group_by,
         )
+        if self.given.captions is not None and all(map(self.given.missing, self.questions())):
+            self.given.refuse_without_any(next(self.questions(), None))
         return self.found.items, self.found.mine
 
-    def items(self) -> Iterator[Item]:
-        asked_ones = iter_questions(
+    def refuse_without_images(self) -> None:
+        """Raises: InputError when the images that are to be shown are not there."""
+        if not self.given.images:
+            return
+        if self.dataset is not None and not self.dataset.is_dir():
+            raise InputError(f"data set folder {self.dataset}: not there. Image paths are relative to --dataset-path.")
+        if self.dataset is None:
+            carried = carries_images if is_caption_set(self.question_path) else names_bytes
+            if not carried(self.question_path):
+                raise InputError(
+                    f"question set {self.question_path}: has paths of images, not the images themselves. Give the "
+                    "folder that the paths start from with --dataset-path."
+                )
+
+    def questions(self) -> Iterator[SetQuestion]:
+        """The valid questions of the set, in its order."""
+        yield from iter_questions(
             self.question_path,
             self.dataset,
             follow_symlinks=self.follow_symlinks,
             needs_choices=self.needs_choice,
+            reads_images=self.given.images,
             group_by=self.group_by,
         )
-        for asked in asked_ones:
+
+    def items(self) -> Iterator[Item]:
+        for asked in self.questions():
             for variant in self.variation.variants(asked.question, self.asking.sampling.seed):
-                yield question_item(asked, self.asking.style, variant, constrained=self.needs_choice)
+                yield question_item(asked, self.asking.style, variant, constrained=self.needs_choice, given=self.given)
 
     def identity(self, model: str) -> dict[str, Any]:
         data = {
             "question_path": os.path.realpath(self.question_path),
-            "dataset_path": os.path.realpath(self.dataset),
+            "dataset_path": None if self.dataset is None else os.path.realpath(self.dataset),
         }
         mode = "choice" if self.needs_choice else "text"
         return {
-            "task": "qa",
-            "model": model,
-            **self.asking.identity(),
-            "answer_mode": mode,
+            **{"task": "qa", "model": model, **self.asking.identity(), "answer_mode": mode},
+            **self.given.identity(),
             **self.variation.identity(),
             "data": data,
         }
@@ -94,7 +120,12 @@ class QuestionTask:
 
 
 def question_item(
-    asked: SetQuestion, style: PromptStyle, variant: Variant | None = None, *, constrained: bool = False
+    asked: SetQuestion,
+    style: PromptStyle,
+    variant: Variant | None = None,
+    *,
+    constrained: bool = False,
+    given: QuestionInput = IMAGES,
 ) -> Item:
     """The request for one question, with what its result row needs. ``constrained``: to be answered by its letter."""
     question = asked.question
@@ -104,12 +135,13 @@ def question_item(
     )
     text = render_style(
         style,
-        question=question_text,
+        question=given.text(question_text),
         choices=choices,
         choices_in_question=question.choices_in_text,
         letters=LETTERS,
+        **given.values(asked),
     )
-    content, fitted = interleave(text, asked.images)
+    content, fitted = given.content(text, asked)
     facts = {
         **question_facts(asked),
         **({} if fitted else {"placeholders_fit": False}),
@@ -118,8 +150,16 @@ def question_item(
     if "variant" in facts and not asked.images:
         facts.setdefault("cluster", question.qid)  # its items are not independent, and no image says so
     letters = tuple(LETTERS[: len(choices)]) if constrained else ()
-    key = content_key(variant.id, content, letters)
-    return Item(variant.id, variant.ordinal(asked.row), key, content, facts, choices=letters, seed=variant.seed)
+    return Item(
+        variant.id,
+        variant.ordinal(asked.row),
+        content_key(variant.id, content, letters),
+        content,
+        facts,
+        choices=letters,
+        seed=variant.seed,
+        outcome=given.missing(asked),
+    )
 
 
 def question_facts(asked: SetQuestion) -> dict[str, Any]:
@@ -133,5 +173,7 @@ def question_facts(asked: SetQuestion) -> dict[str, Any]:
         "category": question.category,
         "source": question.source,
         "image_paths": [image.name for image in asked.images],
+        **({} if asked.cluster is None else {"cluster": asked.cluster}),
+        **({} if asked.domain is None else {"captionqa": {"domain": asked.domain}}),
         **({"groups": dict(question.groups)} if question.groups else {}),
     }

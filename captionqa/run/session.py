@@ -244,13 +244,13 @@ class _Session:
             probes.append(constrains_choices(asking.extras))
         else:
             probes.append(shows_open_thinking(asking.extras, assumed=bool(asking.thinking)))
-        transport = self.settings.image_transport
+        transport, folder = self.settings.image_transport, self.task.dataset
         many = min(self.own_items, self.settings.limit or self.own_items) >= PROBED_FROM_ITEMS
         if many and self.task.shares_images:
             probes.append(image_references)
-        if transport is ImageTransport.FILE or (many and transport is ImageTransport.AUTO):
-            wanted = transport is ImageTransport.FILE
-            probes.append(local_files(self.task.dataset, self.progress.say, wanted=wanted))
+        wanted = transport is ImageTransport.FILE
+        if folder is not None and (wanted or (many and transport is ImageTransport.AUTO)):
+            probes.append(local_files(folder, self.progress.say, wanted=wanted))
         return probes
 
     async def _open_store(self, paths: RunPaths, identity: dict[str, Any]) -> RunStore:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from captionqa.core.captionqa_protocol import PROTOCOL
+from captionqa.core.captionqa_scores import ProtocolFold
 from captionqa.core.captions import CaptionFold
 from captionqa.core.items import ImageSource, Item
 from captionqa.core.keys import item_key
@@ -62,7 +64,10 @@ class Asking:
         if self.fit:
             images["fit_to_tokens"] = self.context_tokens
         return {
-            "prompt": {"style": self.style.name, "template": self.style.template, "system": self.system_prompt},
+            "prompt": {
+                **{"style": self.style.name, "template": self.style.template, "system": self.system_prompt},
+                **self.style.recorded,
+            },
             "sampling": self.sampling.fields(),
             "thinking": self.thinking,
             "images": images,
@@ -83,8 +88,8 @@ class Task(Protocol):
     """Whether every answer is one of its item's choices, so that a server has to keep to them."""
 
     @property
-    def dataset(self) -> Path:
-        """The folder that the images lie in."""
+    def dataset(self) -> Path | None:
+        """The folder that the images lie in; None when no image comes from a file."""
 
     def check(self, mine: Mine) -> tuple[int, int]:
         """Look at the whole data set once, before anything is sent. Returns the number of items, and of those that are
@@ -117,7 +122,10 @@ class CaptionTask:
         render_style(self.asking.style, n=1, image_name="an image's name")
         count, own = count_images(self.dataset, mine)
         if count == 0:
-            raise InputError(f"{self.dataset}: no image there (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff).")
+            sets = " Its parquet files are taken with --question-path." if any(self.dataset.glob("*.parquet")) else ""
+            raise InputError(
+                f"{self.dataset}: no image there (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff).{sets}"
+            )
         return count, own
 
     def items(self) -> Iterator[Item]:
@@ -144,7 +152,7 @@ def caption_paths(output_dir: Path, model_name: str, run_name: str | None, style
 def render_style(style: PromptStyle, **values: object) -> str:
     """Raises: UsageError naming the template's file."""
     try:
-        return render_prompt(style.template, **values)
+        return render_prompt(style.template, **style.values, **values)
     except UsageError as error:
         raise UsageError(f"{style.path}: {error}") from error
 
@@ -179,7 +187,9 @@ def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex
 
 def fold_of(identity: Mapping[str, Any]) -> CaptionFold | MetricsFold:
     """What folds the records of a run: an entry for each that was answered, counts over all."""
-    return CaptionFold() if identity["task"] == "caption" else MetricsFold()
+    if identity["task"] == "caption":
+        return CaptionFold()
+    return MetricsFold(protocol=ProtocolFold() if identity.get("protocol") == PROTOCOL else None)
 
 
 def entries(fold: CaptionFold | MetricsFold, records: Iterable[Record]) -> Iterator[tuple[Record, Any | None]]:
@@ -194,10 +204,15 @@ def entries(fold: CaptionFold | MetricsFold, records: Iterable[Record]) -> Itera
 
 def summary_of(identity: Mapping[str, Any], fold: CaptionFold | MetricsFold, index: JournalIndex) -> dict[str, Any]:
     """The summary or metrics when the fold has taken in every record."""
+    summary = fold.summary()
+    if PROTOCOL in summary:  # questions that take no part were never asked: only the session knows of them
+        summary[PROTOCOL]["skipped"] |= _last_session(index).get(PROTOCOL, {}).get("skipped", {})
     return {
         "model": identity["model"],
         "prompt_style": identity["prompt"]["style"],
-        **fold.summary(),
+        **{name: identity[name] for name in ("input", "protocol") if name in identity},
+        **summary,
+        **({"caption_statistics": fold.statistics.fields()} if isinstance(fold, CaptionFold) else {}),
         **_session_facts(index, fold.n),
         **identity["data"],
     }
@@ -211,9 +226,14 @@ def _add_failure(failed: JsonObject, record: Record) -> None:
 
 def _session_facts(index: JournalIndex, recorded: int) -> dict[str, Any]:
     """What the last session saw: how many items the data set has, so that what was not reached yet is counted."""
-    last: dict[str, Any] = max(index.sessions, key=lambda record: record["at"], default={"session": {}})["session"]
+    last = _last_session(index)
     return {
         "pending": max(0, last.get("items", recorded) - recorded),
         "skipped_invalid": last.get("skipped_invalid", 0),
         "server_url": last.get("server_urls", [None])[0],
     }
+
+
+def _last_session(index: JournalIndex) -> dict[str, Any]:
+    last: dict[str, Any] = max(index.sessions, key=lambda record: record["at"], default={"session": {}})["session"]
+    return last

@@ -97,7 +97,11 @@ SERVER = ("--server-url", "http://127.0.0.1:1")
         (["caption", "--dataset-path", "empty", "--max-tokens", "0"], 2, ["--max-tokens", "x>=1"]),
         (["qa", "--question-path", "q.txt", "--dataset-path", "empty", *SERVER], 2, ["q.txt: not a readable parquet"]),
         (["qa", "--question-path", "no", "--dataset-path", "empty", *SERVER], 2, ["question set no: not there."]),
-        (["prompts", "nope"], 2, ["unknown prompt style 'nope'. Known: LONG, SHORT, SIMPLE, qa/default."]),
+        (
+            ["prompts", "nope"],
+            2,
+            ["unknown prompt style 'nope'. Known: LONG, SHORT, SIMPLE, TAXONOMY, qa/blind, qa/captions, qa/default."],
+        ),
         (["export", "nowhere"], 2, ["nowhere"]),
     ],
 )

@@ -58,7 +58,7 @@ def test_an_unknown_style_lists_the_known_ones_and_how_to_add_one(tmp_path: Path
     write(tmp_path, "prompts/POEM.jinja", "Write a poem.")
     with pytest.raises(UsageError) as raised:
         load_style("LOMG", caption_styles(tmp_path))
-    assert str(raised.value).startswith("unknown prompt style 'LOMG'. Known: LONG, POEM, SHORT, SIMPLE. ")
+    assert str(raised.value).startswith("unknown prompt style 'LOMG'. Known: LONG, POEM, SHORT, SIMPLE, TAXONOMY. ")
     assert "prompts/LOMG.jinja" in str(raised.value)
 
 

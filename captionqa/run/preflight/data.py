@@ -108,7 +108,9 @@ def _note(item: Item, tokens: int, troubles: list[ImageError], data: Data) -> No
     data.looked_at += 1
     for error in troubles:
         data.problems.setdefault(error.problem.value, []).append(str(error))
-    if troubles:
+    if item.outcome is not None:
+        data.problems.setdefault(item.outcome.kind.value, []).append(f"{item.id}: {item.outcome.detail}")
+    if troubles or item.outcome is not None:
         data.unusable += 1
         return
     data.tokens.append(tokens)

@@ -102,9 +102,10 @@ async def _look_at_servers(
         say(words)
 
     probes: list[Probe] = [image_references]
-    if task is not None and settings.image_transport is not ImageTransport.INLINE:
+    folder = task.dataset if task is not None else None
+    if folder is not None and settings.image_transport is not ImageTransport.INLINE:
         wanted = settings.image_transport is ImageTransport.FILE
-        probes.append(local_files(task.dataset, say, wanted=wanted))
+        probes.append(local_files(folder, say, wanted=wanted))
     async with following(
         settings.servers,
         settings.model,
