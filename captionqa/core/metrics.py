@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from captionqa.core.grading import GRADER_VERSION, Grade, Verdict, grade
+from captionqa.core.grading import GRADER_VERSION, Grade, Pending, Verdict, grade, read_grade
 from captionqa.core.outcomes import Failures, OutcomeKind
 from captionqa.core.samples import VariantsFold
 from captionqa.core.shuffling import in_original_order, shown_choices, shown_letter, variant_fields
 
 
-def grade_record(record: Mapping[str, Any]) -> Grade | None:
-    """The grade of a question's recorded output; None when the question has no answer to grade."""
+def grade_record(record: Mapping[str, Any]) -> Grade | Pending | None:
+    """The grade of a question's recorded output, or what is left to ask; None when it has no answer to grade."""
     if record["outcome"] != OutcomeKind.ANSWERED:
         return None
     facts, finish_reason = record["facts"], record.get("finish_reason")
     order = facts.get("order")
     if order is None:
-        return grade(record["output"], facts["answer"], facts["choices"], finish_reason=finish_reason)
+        return read_grade(record["output"], facts["answer"], facts["choices"], finish_reason=finish_reason)
     gold = shown_letter(facts["gold_letter"], order)  # only choices have an order
     read = grade(record["output"], gold, shown_choices(facts), finish_reason=finish_reason)
     return in_original_order(read, order)
