@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from queue import LifoQueue
+from queue import Empty, LifoQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -56,6 +56,7 @@ class Worker:
         try:
             self._reply(_START_S)
         except WorkerLost as error:
+            self.close()
             raise CaptionQAError(
                 f"math-verify does not start (exit status {self._process.returncode}): open answers cannot be graded "
                 f"without it. See why with: {sys.executable} -c 'import math_verify'; "
@@ -117,10 +118,18 @@ class Worker:
 class Equivalences:
     """Workers for several threads, at most ``workers`` of them, and the verdicts so far."""
 
-    def __init__(self, workers: int | None = None, *, cpu_s: float = CPU_LIMIT_S, wall_s: float = WALL_LIMIT_S) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        cpu_s: float = CPU_LIMIT_S,
+        wall_s: float = WALL_LIMIT_S,
+        command: Sequence[str] = WORKER_COMMAND,
+    ) -> None:
         """``workers`` None: one for each CPU that this process may use."""
         self.workers = workers or len(os.sched_getaffinity(0))
         self._limits = (cpu_s, wall_s)
+        self._command = command
         self._slots: LifoQueue[Worker | None] = LifoQueue()
         for _ in range(self.workers):
             self._slots.put(None)
@@ -136,32 +145,44 @@ class Equivalences:
             return known
         worker = self._slots.get()
         try:
-            for attempt in (1, 2):
-                worker = worker or self._start()
-                try:
-                    verdict = worker.compare(gold, answer, *self._limits)
-                    break
-                except WorkerLost as lost:
-                    self._drop(worker)
-                    worker = None
-                    verdict = lost.equivalence
-                    # It may have died of something else, between two pairs; a second death is this pair's.
-                    if verdict is not Equivalence.CRASHED or attempt == 2:
-                        break
+            worker = worker or self._start()
+            verdict, worker = self._ask(worker, gold, answer)
+            if verdict is Equivalence.CRASHED:
+                # It may have died of something else, between two pairs; a second death is this pair's.
+                worker = self._start()
+                verdict, worker = self._ask(worker, gold, answer)
         finally:
+            if worker is not None and self._closed:
+                self._drop(worker)
+                worker = None
             self._slots.put(worker)
         self._remember((gold, answer), verdict)
         return verdict
 
+    def _ask(self, worker: Worker, gold: str, answer: str) -> tuple[Equivalence, Worker | None]:
+        """The verdict, and the worker if it lives on."""
+        try:
+            return worker.compare(gold, answer, *self._limits), worker
+        except WorkerLost as lost:
+            self._drop(worker)
+            return lost.equivalence, None
+        except BaseException:
+            self._drop(worker)  # its verdict would be taken for the next pair's
+            raise
+
     def _start(self) -> Worker:
-        worker = Worker()
+        self._check_open()
+        worker = Worker(self._command)
         with self._lock:
             self._started.add(worker)
-            closed = self._closed
-        if closed:
+        if self._closed:
             self._drop(worker)
-            raise CaptionQAError("math-verify workers were closed while a pair was to be compared.")
+            self._check_open()
         return worker
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise CaptionQAError("math-verify workers were closed while a pair was to be compared.")
 
     def _drop(self, worker: Worker) -> None:
         with self._lock:
@@ -175,12 +196,21 @@ class Equivalences:
             self._known[pair] = verdict
 
     def close(self) -> None:
-        """End all workers now; comparisons under way raise or end as crashed."""
+        """End all workers now; comparisons under way raise CaptionQAError."""
         with self._lock:
             self._closed = True
             started = list(self._started)
         for worker in started:
-            worker.kill()
+            worker.kill()  # a thread that waits for it closes it
+        freed = 0
+        for _ in range(self.workers):
+            with contextlib.suppress(Empty):  # in use
+                idle = self._slots.get_nowait()
+                if idle is not None:
+                    self._drop(idle)
+                freed += 1
+        for _ in range(freed):
+            self._slots.put(None)
 
     def __enter__(self) -> Self:
         return self

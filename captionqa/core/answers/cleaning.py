@@ -11,7 +11,7 @@ from collections.abc import Callable
 from captionqa.core.answers.sections import normalise
 
 _WRAPPED = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf)\s?\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
@@ -19,6 +19,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"\\(?:left|right|displaystyle|textstyle|limits|(?:big|Big|bigg|Bigg)[lr]?)(?![A-Za-z])", ""),
         (r"\\(?:dfrac|tfrac|cfrac)(?![A-Za-z])", r"\\frac"),
         (r"\\(?:[,;:! ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|~", " "),
+        (r"\\\$\s?(\d[\d,]*(?:\.\d+)?)", r" \1 dollars "),
+        (r"^\s*\$(\d[\d,]*(?:\.\d+)?)\s*$", r"\1 dollars"),
         (r"\\[()\[\]]|\$(?!\d)|(?<!\\)\$", " "),
         (r"\\\$", " "),
         (r"\\%|\bpercent\b", "%"),
@@ -54,6 +56,8 @@ _FORMULA = str.maketrans(
     {"∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\neq ", "∪": r"\cup ", "∈": r"\in ", "±": r"\pm "}
     | {"∅": r"\emptyset ", "*": r"\cdot ", "%": r"\%", "°": r"^{\circ}"}
 )
+TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?°")
 _SPACES = re.compile(r"(?<!\d) | (?!\d)")
 _WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
 _ARTICLE = re.compile(r"(?:a|an|the) (?=\w{3})")
@@ -85,7 +89,9 @@ def _encloses(text: str) -> bool:
 
 
 def as_formula(text: str) -> str:
-    """Cleaned text in LaTeX again."""
+    """Cleaned text in LaTeX again; degrees within a sine are an angle and not a number."""
+    if TRIGONOMETRY.search(text):
+        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
     return text.translate(_FORMULA)
 
 

@@ -164,6 +164,8 @@ def same_ratio(one: str, other: str) -> bool | None:
     if left and right:
         return _same_time(left, right)
     first, second = _parts(one), _parts(other)
+    if first and second and (left or right):
+        return False  # 1:5 is 3:15 as a ratio; but 3:15 can be a quarter past three
     if first is None and second is None:
         return None
     if first is None or second is None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from captionqa.core.answers.cleaning import as_formula, clean, is_words, key
+from captionqa.core.answers.cleaning import TRIGONOMETRY, as_formula, clean, is_words, key
 from captionqa.core.answers.quantities import quantity, same_quantity, same_ratio
 from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, shape
 from captionqa.core.answers.units import NO_UNIT, Unit, known, parse_unit
@@ -61,6 +61,8 @@ _NAMED = re.compile(
 )
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _BEGIN = re.compile(r"\\(?:begin|end)\s?\{[a-z]+\*?\}")
+_LETTER_ALONE = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")
+_IDEOGRAPH = re.compile(r"[\u2e80-\ud7ff]")
 _LETTERS_RUN = re.compile(r"[^\W\d_]{2,}")
 _FUNCTIONS = frozenset([
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln",
@@ -222,7 +224,7 @@ def _formulas(first: str, second: str) -> Comparison:
     """A question for algebra, when both are formulas and their units agree."""
     left, left_unit = _split_unit(first)
     right, right_unit = _split_unit(second)
-    if is_words(first) or is_words(second) or _has_words(left) or _has_words(right):
+    if is_words(first) or is_words(second) or _has_words(left) or _has_words(right) or _other_case(left, right):
         return _DIFFERENT
     if left_unit.empty or right_unit.empty or left_unit == right_unit:
         if key(left) == key(right):
@@ -236,7 +238,7 @@ def _formulas(first: str, second: str) -> Comparison:
 
 def _split_unit(text: str) -> tuple[str, Unit]:
     match = _TRAILING_UNIT.fullmatch(text)
-    if match is None:
+    if match is None or TRIGONOMETRY.search(text):
         return text, NO_UNIT
     name = match["unit"].strip()
     glued = text[match.start("unit") - 1] != " " and len(name) == 1 and name != "°"
@@ -247,9 +249,17 @@ def _split_unit(text: str) -> tuple[str, Unit]:
 def _has_words(text: str) -> bool:
     """Whether letters in it spell words or labels of points rather than variables."""
     bare = _COMMAND.sub(" ", _BEGIN.sub(" ", text))
+    if _IDEOGRAPH.search(bare):
+        return True
     for run in _LETTERS_RUN.findall(bare):
         if run in _FUNCTIONS:
             continue
         if len(run) > 3 or run.lower() in _SHORT_WORDS or run.isupper() or not run.isascii() or known(run):
             return True
     return False
+
+
+def _other_case(one: str, other: str) -> bool:
+    """Whether a variable of one is in the other as a capital, or the reverse: math-verify takes «a» for «A»."""
+    left, right = set(_LETTER_ALONE.findall(one)), set(_LETTER_ALONE.findall(other))
+    return any(letter.swapcase() in right and letter not in right for letter in left)
