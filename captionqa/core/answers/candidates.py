@@ -17,8 +17,8 @@ _NAME = (
     r"|答案)s?[ :]{0,2})"
 )
 HEAD = re.compile(
-    rf"[\s\"'>#:=→.\-]{{0,40}}(?P<name>{_NAME}?)[\s\"']{{0,6}}(?P<open>[(\[]?)[ \t]{{0,4}}(?P<letter>[A-Za-z])"
-    r"[ \t]{0,4}(?P<close>[)\]]|(?=[.:,;、。\"'\n!?]|选项|项|$))?(?![^\W\u3040-\u30ff\u3400-\u9fff]|['’]\w|-\w"
+    rf"[\s\"'>#:=→.\-]{{0,40}}(?P<name>{_NAME}?)[\s\"']{{0,6}}(?P<open>[(\[<]?)[ \t]{{0,4}}(?P<letter>[A-Za-z])"
+    r"[ \t]{0,4}(?P<close>[)\]>]|(?=[.:,;、。\"'\n!?]|选项|项|$))?(?![^\W\u3040-\u30ff\u3400-\u9fff]|['’]\w|-\w"
     r"|[ \t]{0,2}[=+<^_≈])"
 )
 _JOIN = re.compile(
@@ -195,6 +195,8 @@ def by_text(text: str, start: int, limit: int, options: Options) -> Reading | No
         return None
     first = mentions[0]
     others = {m.index for m in mentions} - {first.index}
+    if others and _EITHER.match(text, start, end):
+        return Reading(None, Reason.SEVERAL, first.start, first.end)
     if others:
         rest = next(m for m in mentions if m.index != first.index)
         contrast = _CONTRAST.search(text, first.end, rest.start)

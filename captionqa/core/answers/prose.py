@@ -14,8 +14,8 @@ from captionqa.core.answers.options import LETTERS, Options, end_of, tokens
 
 _SHORT = re.compile(
     r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly),? )?(?i:the )?(?i:(?:option|choice"
-    r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[]?(?:[A-Za-z]"
-    r"|\d{1,2})[)\]]?[.:]?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
+    r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[<]?(?:[A-Za-z]"
+    r"|\d{1,2})[)\]>]?(?:[.:!?。]|\s?-)?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
     r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
     r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+"
 )
@@ -65,6 +65,8 @@ _SUPERLATIVE = re.compile(
 _NEGATIVE = re.compile(
     r"\b(?:not|neither|nor|none|cannot|incorrect|wrong|false|unlikely|less|least|no)\b|n't\b|不", re.IGNORECASE
 )
+_RATHER = re.compile(r"\b(?:but|instead|rather)\b|而是", re.IGNORECASE)
+_RESULT = re.compile(r"[=≈]\s{0,3}(?P<value>[^=≈\n]{1,30}?)[.\s]{0,6}$")
 _HEDGE = re.compile(r"\b(?:either|both|or)\b", re.IGNORECASE)
 _CUT_CHARS = 200
 
@@ -182,6 +184,10 @@ def labelled(text: str, options: Options) -> Reading | None:
 
 def sentence_end(text: str, options: Options) -> Reading | None:
     """A text that ends «…, so B.» or «=> A»."""
+    result = _RESULT.search(text, max(0, len(text) - 200))
+    index = options.equal(tokens(text, result.start("value"), result.end("value"))) if result else None
+    if result is not None and index is not None and _is_number(options, index):
+        return Reading(options.letter(index), None, result.start("value"), result.end("value"))
     match = _ENDING.search(text, max(0, len(text) - 200))
     if match is None or not match["letter"].isupper() or match["letter"] not in options.letters:
         return None
@@ -265,7 +271,7 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
     reading = by_text(text, start, end, options)
     if reading is None or reading.letter is None:
         return None
-    head = text[start : reading.start]
+    head = _RATHER.split(text[start : reading.start])[-1]
     tail = text[reading.end : min(end, reading.end + 40)]
     number = _is_number(options, LETTERS.index(reading.letter))
     if number and _OPERATOR.match(text, reading.end):

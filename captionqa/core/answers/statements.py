@@ -39,12 +39,23 @@ _DECLARED = re.compile(
     r"|is in|mentioned in|stated in)"
     r"(?=:?,?\s(?:the )?(?:(?:option|choice|answer|letter)s?\s[(\[]?\s{0,3}[A-Z]\b|\([A-Z]\)))(?:,)?"
     r"|\bif i had to (?:choose|guess|pick),"
+    r"|\bans\b\.?\s{0,2}[:=.-]"
+    r"|(?<![\w'])(?:i|we|i'd|i'll)\s(?:(?:would|will|'d)\s)?(?:say|guess|think|believe|bet on|lean(?:ing)? towards?)\b"
+    r"(?: that)?(?: it is| it's| it must be)?[: ](?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:[.,!]|\s{0,3}$|\sbecause))"
+    r"|\b(?:it|that|this)(?:'s| is| must be| would be| should be| has to be)(?: therefore| thus| probably| likely)?\s"
+    r"(?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:[.!]|\s{0,3}$))"
+    r"|\b(?:actually|correction|i mean|i meant|sorry|make that|scratch that|no wait)\b[,:]?\s(?:it's |it is )?"
+    r"(?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:[.!]|\s{0,3}$))"
+    r"|\bleav(?:es|ing)(?: us)?(?: with)?(?: only| just)?\s(?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:\W|$))"
     # other languages
     r"|\br[ée]ponse(?:\s\w{1,12}){0,2}\s{0,2}(?:est|:)|\bantwort(?:\s\w{1,12}){0,2}\s{0,2}(?:ist|lautet|:)"
     r"|\b(?:respuesta|resposta|risposta)(?:\s\w{1,12}){0,2}\s{0,2}(?:es|é|è|:)"
     r"|ответ(?:\s\w{1,12})?\s{0,2}[:-]|答え\s{0,2}[:は]"
-    r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:\w{0,4}?)(?:应该|应当|应)?(?:是|为|选|:|】)+[是为选:\s]{0,8}"
-    r"|(?:故|因此|所以|应该?|应当|我)选(?:择|项)?(?:是|为|:)?(?!项)",
+    r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:[^\W不非]{0,4}?)(?:应该|应当|应)?(?:是|为|选(?!项)|:|】)+(?:[是为:\s]|选(?!项)){0,8}"
+    r"|(?:故|因此|所以|应该?|应当|我)选(?:择|项)?(?:是|为|:)?(?!项)"
+    r"|(?<![不可误错多漏若果能])选择?(?:是|为|:)?\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
+    r"|(?:而是|应(?:该|当)?(?:是|为))\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
+    r"|(?:不?正确|错误|不?符合题意|不?相符|不?属于[^。\n]{0,12}?)的(?:一项|一个|选项|说法|叙述)?(?:是|为)[ \t]?:?(?=\(?(?-i:[A-Z])(?![A-Za-z]))",
     re.IGNORECASE,
 )
 # «(B) is the correct answer», «option A is correct», «C选项正确»
@@ -59,9 +70,13 @@ _IS_CORRECT = re.compile(
     r"(?:correct|right|best|true|appropriate|likely correct|accurate)(?: (?:one|answer|option|choice"
     r"|statement|match|response)s?)?"
     r"(?![\w-]| (?:to|that)\b)|\s{0,3}(?:is|must be|would be) (?:the|my) (?:final |correct )?(?:answer|choice)\b"
+    r"|\s{0,3}(?:fits|matches|describes \w+|suits \w+) (?:the )?best\b|\s{0,3}best (?:fits|matches|describes|represents|answers)\b"
 )
 _JOINED = re.compile(r"[A-Z]\)?\s{0,2}(?:,\s{0,2})?(?:and|or|,|、|和|&)\s{0,3}(?:option |choice )?\(?$")
-_POSTPOSED_ZH = re.compile(r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?(?:选项)?\s?(?:是)?(?:正确|对)的?(?!性|率)")
+_POSTPOSED_ZH = re.compile(
+    r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?(?:选项|项)?\s?(?:是|最)?"
+    r"(?:(?:正确|对)的?(?!性|率)|符合(?:题意|要求|条件))"
+)
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|neither|nor|no|cannot|can't|don't|doubt|isn't|without|whether|if the|unclear"
     r"|initially|at first|first (?:thought|guess|glance)"
@@ -95,7 +110,7 @@ _ALL = re.compile(
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|finally|final|wait|correction|actually|however|instead|conclusion|correct"
     r"|overall|rather|but"
-    r"|re-?check|upon|in summary)\b|综上|因此|所以|故|【|=>|→",
+    r"|re-?check|upon|in summary|sorry|i meant?)\b|综上|因此|所以|故|【|不对|更正|应为|应该?是|而是|=>|→",
     re.IGNORECASE,
 )
 REFUSAL = re.compile(
@@ -111,6 +126,7 @@ REFUSAL = re.compile(
 )
 
 
+_SAYS_NONE_OR_ALL = re.compile(r"\b(?:none|neither|all|both)\b|都", re.IGNORECASE)
 _STATEMENTS = 200
 """The last ones decide; an output that repeats itself for ever has thousands."""
 HEDGE = re.compile(r"\b(?:difficult|hard|challenging|tricky) to\b", re.IGNORECASE)
@@ -185,11 +201,7 @@ def last_statement(text: str, options: Options) -> Reading | None:
     if not declared:
         return None
     last = declared[-1]
-    if (
-        none is not None
-        and none.start > last.end
-        and not any("none" in t.lower() or "neither" in t.lower() for t in options.texts)
-    ):
+    if none is not None and none.start > last.end and not any(_SAYS_NONE_OR_ALL.search(text) for text in options.texts):
         return none
     if last.letter is None:
         return last
