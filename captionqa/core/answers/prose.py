@@ -67,6 +67,8 @@ _NEGATIVE = re.compile(
 )
 _RATHER = re.compile(r"\b(?:but|instead|rather)\b|而是", re.IGNORECASE)
 _RESULT = re.compile(r"[=≈]\s{0,3}(?P<value>[^=≈\n]{1,30}?)[.\s]{0,6}$")
+_HOWEVER = re.compile(r"[\s\"'-]{0,10}(?:however|but|actually|on the other hand)\b|\s{0,5}(?:但|然而)", re.IGNORECASE)
+_WEIGHED = 30
 _HEDGE = re.compile(r"\b(?:either|both|or)\b", re.IGNORECASE)
 _CUT_CHARS = 200
 
@@ -208,13 +210,14 @@ def option_text(text: str, options: Options) -> Reading | None:
     if not mentions:
         return _entity(text, options)
     sentences = [match.span() for match in _SENTENCES.finditer(text) if match.group().strip()]
-    if not _CONCLUSION.search(text) or len(sentences) == 1:
+    if len(sentences) == 1 or not (_CONCLUSION.search(text) or _weighs(text, sentences, options)):
         first = _settled(text, *sentences[0], options)
         if first is not None:
             return first
     for start, end in reversed(sentences):
-        if _CONCLUSION.search(text, start, end):
-            reading = _settled(text, start, end, options)
+        conclusion = _CONCLUSION.search(text, start, end)
+        if conclusion is not None:
+            reading = _settled(text, conclusion.start(), end, options) or _settled(text, start, end, options)
             if reading is not None:
                 return reading
             break
@@ -232,6 +235,22 @@ def option_text(text: str, options: Options) -> Reading | None:
         if readings and len({r.letter for r in readings}) == 1:
             return readings[-1]
     return Reading(None, Reason.SEVERAL, mentions[-1].start, mentions[-1].end)
+
+
+def _weighs(text: str, sentences: list[tuple[int, int]], options: Options) -> bool:
+    """Whether the sentences go through the options, or turn from the first one to another."""
+    begun: set[int] = set()
+    first: set[int] = set()
+    for place, (start, end) in enumerate(sentences[:_WEIGHED]):
+        found = tokens(text, start, end)
+        mentioned = {mention.index for mention in options.mentions(found)}
+        opening = options.at(found, 0)
+        begun |= {opening.index} if opening else set()
+        if place == 0:
+            first = mentioned
+        elif mentioned - first and _HOWEVER.match(text, start):
+            return True
+    return len(begun) > 2
 
 
 def _is_number(options: Options, index: int) -> bool:

@@ -21,7 +21,7 @@ _NOUN = r"(?:answer|option|choice|response|selection|statement|conclusion)"
 _DECLARED = re.compile(
     # «the (final/correct) answer (to …) is», «answer:», «my choice →»
     rf"\b(?:answers(?=\s\w)|answer|closest(?= (?:is|would))|(?:correct|right|best|final|my|closest|appropriate"
-    rf"|accurate|suitable|matching|plausible|likely|valid)"
+    rf"|accurate|suitable|matching|plausible|likely|valid|fitting|reasonable|logical|probable|proper|ideal)"
     rf"\s{_NOUN}s?|best guess|guess)\b"
     rf"(?:\s\([^()\n]{{0,40}}\)|\s(?:to|for|of|from|here|that|based|in|among|given|which"
     rf"|describing)\b[^.:\n]{{0,160}}?)?"
@@ -31,7 +31,7 @@ _DECLARED = re.compile(
     r"|(?<![\w'])(?:I|i|we|We|I'd|i'd|I'll|we'd|one|You|you)\s(?:(?:would|will|must|should|can|could|may"
     r"|might|do|have to|am going to|'d|'ll)\s)?"
     r"(?:therefore |thus |now |still |probably )?"
-    r"(?:choose|pick|select|go(?:ing)? with|opt for|chose|answer|settle on"
+    r"(?:choose|pick|select|go(?:ing)? (?:with|for)|opt for|chose|answer|settle on"
     r"|conclude(?: that)?)\b(?: that)?(?: it is)?[: ]"
     r"|\b(?:must|should|has to|got to) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
     r"|\b(?:if i had to (?:choose|guess|pick)|selected|correspond(?:s|ing)? (?:to|with)|matches|given by"
@@ -54,6 +54,8 @@ _DECLARED = re.compile(
     r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:[^\W不非]{0,4}?)(?:应该|应当|应)?(?:是|为|选(?!项)|:|】)+(?:[是为:\s]|选(?!项)){0,8}"
     r"|(?:故|因此|所以|应该?|应当|我)选(?:择|项)?(?:是|为|:)?(?!项)"
     r"|(?<![不可误错多漏若果能])选择?(?:是|为|:)?\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
+    r"|(?:选项|选择)(?:应该?)?(?:是|为)[ \t:]{0,3}(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
+    r"|只有(?:选项)?\s?(?=(?-i:[A-Z])(?:$|[。,选项符正]))"
     r"|(?:而是|应(?:该|当)?(?:是|为))\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
     r"|(?:不?正确|错误|不?符合题意|不?相符|不?属于[^。\n]{0,12}?)的(?:一项|一个|选项|说法|叙述)?(?:是|为)[ \t]?:?(?=\(?(?-i:[A-Z])(?![A-Za-z]))",
     re.IGNORECASE,
@@ -74,8 +76,8 @@ _IS_CORRECT = re.compile(
 )
 _JOINED = re.compile(r"[A-Z]\)?\s{0,2}(?:,\s{0,2})?(?:and|or|,|、|和|&)\s{0,3}(?:option |choice )?\(?$")
 _POSTPOSED_ZH = re.compile(
-    r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?(?:选项|项)?\s?(?:是|最)?"
-    r"(?:(?:正确|对)的?(?!性|率)|符合(?:题意|要求|条件))"
+    r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?[.、:]?(?:选项|项)?\s?(?:是|最)?"
+    r"(?:(?:正确|对)的?(?!性|率)|符合(?:题意|要求|条件|描述)?)"
 )
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|neither|nor|no|cannot|can't|don't|doubt|isn't|without|whether|if the|unclear"
