@@ -41,7 +41,7 @@ _INDEX = re.compile(
     rf"|(?P<ordinal>{'|'.join(_ORDINALS)}|last)\s(?:option|choice|answer|one)\b)",
     re.IGNORECASE,
 )
-_CONTRAST = re.compile(
+CONTRAST = re.compile(
     r"\b(?:rather than|instead of|not|over|than|compared|unlike|but not|while|whereas|as opposed|closer to"
     r"|versus)\b|而不是|而非",
     re.IGNORECASE,
@@ -50,7 +50,8 @@ _MORE = re.compile(r"\b(?:more|most|best|better|same|closer|closest|correct|righ
 _OWN_LETTER = re.compile(r"\s{0,3}\((?i:(?:option|choice) )?(?P<letter>[A-Z])\)")
 _WHY = re.compile(r"\b(?:because|since)\b", re.IGNORECASE)
 _NEGATION_BEFORE = re.compile(
-    r"(?:\b(?:not|never|no|neither|nor|than|unlike|instead of|without)|n't|不是|非)\s{0,3}(?:the |a |an |be )?$", re.IGNORECASE
+    r"(?:\b(?:not|never|no|neither|nor|than|unlike|instead of|without)|n't|不是|非)\s{0,3}(?:the |a |an |be )?$",
+    re.IGNORECASE,
 )
 CLAUSE_CHARS = 300
 
@@ -203,7 +204,7 @@ def by_text(text: str, start: int, limit: int, options: Options) -> Reading | No
         return Reading(None, Reason.SEVERAL, first.start, first.end)
     if others:
         rest = next(m for m in mentions if m.index != first.index)
-        contrast = _CONTRAST.search(text, first.end, rest.start)
+        contrast = CONTRAST.search(text, first.end, rest.start)
         leads = found[0].start == first.start and _MORE.search(text, first.end, rest.start)
         labelled = _OWN_LETTER.match(text, first.end)
         own = labelled is not None and labelled["letter"] == options.letter(first.index)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers.candidates import by_text, resolve, skip_own
+from captionqa.core.answers.candidates import CONTRAST, by_text, clause_end, resolve, skip_own
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, Options, end_of, tokens
 
@@ -17,7 +17,7 @@ _SHORT = re.compile(
     r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[<]?(?:[A-Za-z]"
     r"|\d{1,2})[)\]>]?(?:[.:!?。]|\s?-)?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
     r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
-    r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+"
+    r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+|第\s?[一二三四五六七八九十\d]\s?(?:个选项|个答案|个|项)。?"
 )
 _OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
 _FILLER = re.compile(r"(?:it is|it's|that is|definitely|probably|clearly|certainly),? ", re.IGNORECASE)
@@ -292,6 +292,8 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
         return None
     head = _RATHER.split(text[start : reading.start])[-1]
     tail = text[reading.end : min(end, reading.end + 40)]
+    if _elsewhere(text, clause_end(text, start, end), end, LETTERS.index(reading.letter), options):
+        return None
     number = _is_number(options, LETTERS.index(reading.letter))
     if number and _OPERATOR.match(text, reading.end):
         return None
@@ -301,6 +303,13 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
     if not own and (_NEGATIVE.search(head) or _IS_NOT.match(tail)):
         return None
     return reading
+
+
+def _elsewhere(text: str, start: int, end: int, index: int, options: Options) -> bool:
+    """Whether the sentence goes on to another option without setting it against the first: «a glass; it is metal»."""
+    if start >= end or CONTRAST.search(text, start, end):
+        return False
+    return any(mention.index != index for mention in options.mentions(tokens(text, start, end)))
 
 
 def names_none(options: Options, letter: str) -> bool:
