@@ -28,11 +28,11 @@ CASES: dict[tuple[str, ...], list[LetterCase]] = {
         ("Option (B)", "B"),
         ("Choice B", "B"),
         (
-            "1. Option A: the ears are too small.\n2. Option B: the tail matches.\n3. Option C: no hooves.\n4. Option D: no long ears.\n\nTherefore, the correct answer is **B. dog**.",
+            "1. Option A: the ears are too small.\n2. Option B: the tail matches.\n3. Option C: no hooves.\n4. Option D: no long ears.\n\nTherefore, the correct answer is **B. dog**.",  # noqa: E501
             "B",
         ),
         (
-            "A. cat - no whiskers.\nB. dog - matches the collar.\nC. horse - too large.\nD. rabbit - ears too short.\n\nSo the best choice is B.",
+            "A. cat - no whiskers.\nB. dog - matches the collar.\nC. horse - too large.\nD. rabbit - ears too short.\n\nSo the best choice is B.",  # noqa: E501
             "B",
         ),
         (
@@ -222,16 +222,16 @@ CASES: dict[tuple[str, ...], list[LetterCase]] = {
         ("Option C matches the description.", "C"),
         ("Options A, B and D are incorrect, which leaves C as the correct answer.", "C"),
         (
-            "Let me analyze each option:\n\nA. cat – The animal does not have whiskers.\nB. dog – The animal has a collar and a tail.\nC. horse – no mane.\nD. rabbit – no long ears.\n\nBased on this, the most fitting option is **B**.",
+            "Let me analyze each option:\n\nA. cat – The animal does not have whiskers.\nB. dog – The animal has a collar and a tail.\nC. horse – no mane.\nD. rabbit – no long ears.\n\nBased on this, the most fitting option is **B**.",  # noqa: E501
             "B",
         ),
         (
-            "Let me analyze each option:\n\n**A. cat**: no.\n\n**B. dog**: yes, it fits.\n\n**C. horse**: no.\n\n**D. rabbit**: no.\n\n**Conclusion:** B",
+            "Let me analyze each option:\n\n**A. cat**: no.\n\n**B. dog**: yes, it fits.\n\n**C. horse**: no.\n\n**D. rabbit**: no.\n\n**Conclusion:** B",  # noqa: E501
             "B",
         ),
         ("**Conclusion**\n\nThe animal is a dog. Therefore, the answer is:\n\n$$\n\\boxed{B}\n$$", "B"),
         (
-            "The correct answer is **B**.\n\nExplanation:\n- A is wrong because cats are smaller.\n- C is wrong because horses are larger.\n- D is wrong because rabbits hop.",
+            "The correct answer is **B**.\n\nExplanation:\n- A is wrong because cats are smaller.\n- C is wrong because horses are larger.\n- D is wrong because rabbits hop.",  # noqa: E501
             "B",
         ),
         ("B is the correct answer.\n\nA: The cat is not visible.\nC: there is no horse.\nD: no rabbit.", "B"),
@@ -383,7 +383,7 @@ CASES: dict[tuple[str, ...], list[LetterCase]] = {
         ("What animal is it? A. cat B. dog C. horse D. rabbit", None),
         ("The question asks about the animal. Let's think step by step. First, consider the ears", None),
         (
-            "Step 1: The ears are long.\nStep 2: The tail is short.\nStep 3: Therefore it is a rabbit.\n\nAnswer: D) rabbit",
+            "Step 1: The ears are long.\nStep 2: The tail is short.\nStep 3: Therefore it is a rabbit.\n\nAnswer: D) rabbit",  # noqa: E501
             "D",
         ),
         ("The image depicts a rabbit sitting on grass. The ears of the animal are long.", "D"),

@@ -22,8 +22,8 @@ __all__ = ["Letter", "Method", "Reason", "extract_letter"]
 _TAG = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
 _TAG_END = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
 _JSON = re.compile(
-    r"(?P<quote>[\"'])(?P<key>(?:(?:final|correct|selected|best|chosen|my|predicted)[_ ]?)?(?:answer|choice|option|letter"
-    r"|prediction|label|selection)(?:[_ ](?:letter|choice|option|label))?)(?P=quote)\s{0,8}:\s{0,8}",
+    r"(?P<quote>[\"'])(?P<key>(?:(?:final|correct|selected|best|chosen|my|predicted)[_ ]?)?(?:answer|choice|option"
+    r"|letter|prediction|label|selection)(?:[_ ](?:letter|choice|option|label))?)(?P=quote)\s{0,8}:\s{0,8}",
     re.IGNORECASE,
 )
 _JSON_STATES = re.compile(r"answer|prediction|selection|final|correct|selected|best|chosen|my", re.IGNORECASE)

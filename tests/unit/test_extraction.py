@@ -196,7 +196,8 @@ def test_the_order_of_the_other_options_does_not_matter(rest: list[str]) -> None
     "piece",
     ["the answer is ", "answer ", "A ", "A, ", "(A) apple ", "\\boxed{", "<think>", "\nQuestion: ", "not ",
      "none of the ", " ", "\n", "A\n", "1,", "答案", "选A", "correct x ", "'", "**", "I choose ", "a. ", "<answer>",
-     "therefore a pear. ", "A: correct\n", "A? yes ", "however a pear. ", '"label": "A", ', "it is B. ", "只有A", "__a"],
+     "therefore a pear. ", "A: correct\n", "A? yes ", "however a pear. ", '"label": "A", ', "it is B. ",
+     "只有A", "__a"],
 )  # fmt: skip
 def test_hostile_outputs_take_under_a_second(piece: str) -> None:
     text = piece * (200_000 // len(piece))

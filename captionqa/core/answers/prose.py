@@ -292,7 +292,8 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
         return None
     head = _RATHER.split(text[start : reading.start])[-1]
     tail = text[reading.end : min(end, reading.end + 40)]
-    if _elsewhere(text, clause_end(text, start, end), end, LETTERS.index(reading.letter), options):
+    opens = not tokens(text, start, reading.start)
+    if not opens and _elsewhere(text, clause_end(text, start, end), end, LETTERS.index(reading.letter), options):
         return None
     number = _is_number(options, LETTERS.index(reading.letter))
     if number and _OPERATOR.match(text, reading.end):

@@ -18,6 +18,8 @@ _BE = (
     r"(?: (?:therefore|thus|then|likely|probably|most likely|definitely|clearly|indeed|actually|simply|now))?"
 )
 _NOUN = r"(?:answer|option|choice|response|selection|statement|conclusion)"
+_LETTER = r"(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])"
+_ZH_LETTER = r"(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
 _DECLARED = re.compile(
     # «the (final/correct) answer (to …) is», «answer:», «my choice →»
     rf"\b(?:answers(?=\s\w)|answer|closest(?= (?:is|would))|(?:correct|right|best|final|my|closest|appropriate"
@@ -41,23 +43,25 @@ _DECLARED = re.compile(
     r"|\bif i had to (?:choose|guess|pick),"
     r"|\bans\b\.?\s{0,2}[:=.-]"
     r"|(?<![\w'])(?:i|we|i'd|i'll)\s(?:(?:would|will|'d)\s)?(?:say|guess|think|believe|bet on|lean(?:ing)? towards?)\b"
-    r"(?: that)?(?: it is| it's| it must be)?[: ](?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:[.,!]|\s{0,3}$|\sbecause))"
+    rf"(?: that)?(?: it is| it's| it must be)?[: ](?={_LETTER}(?:[.,!]|\s{{0,3}}$|\sbecause))"
     r"|\b(?:it|that|this)(?:'s| is| must be| would be| should be| has to be)(?: therefore| thus| probably| likely)?\s"
-    r"(?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:[.!]|\s{0,3}$))"
+    rf"(?={_LETTER}(?:[.!]|\s{{0,3}}$))"
     r"|\b(?:actually|correction|i mean|i meant|sorry|make that|scratch that|no wait)\b[,:]?\s(?:it's |it is )?"
-    r"(?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:[.!]|\s{0,3}$))"
-    r"|\bleav(?:es|ing)(?: us)?(?: with)?(?: only| just)?\s(?=(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])(?:\W|$))"
+    rf"(?={_LETTER}(?:[.!]|\s{{0,3}}$))"
+    rf"|\bleav(?:es|ing)(?: us)?(?: with)?(?: only| just)?\s(?={_LETTER}(?:\W|$))"
     # other languages
     r"|\br[ée]ponse(?:\s\w{1,12}){0,2}\s{0,2}(?:est|:)|\bantwort(?:\s\w{1,12}){0,2}\s{0,2}(?:ist|lautet|:)"
     r"|\b(?:respuesta|resposta|risposta)(?:\s\w{1,12}){0,2}\s{0,2}(?:es|é|è|:)"
     r"|ответ(?:\s\w{1,12})?\s{0,2}[:-]|答え\s{0,2}[:は]"
-    r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:[^\W不非]{0,4}?)(?:应该|应当|应)?(?:是|为|选(?!项)|:|】)+(?:[是为:\s]|选(?!项)){0,8}"
+    r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:[^\W不非]{0,4}?)(?:应该|应当|应)?(?:是|为|选(?!项)|:|】)+"
+    r"(?:[是为:\s]|选(?!项)){0,8}"
     r"|(?:故|因此|所以|应该?|应当|我)选(?:择|项)?(?:是|为|:)?(?!项)"
-    r"|(?<![不可误错多漏若果能])选择?(?:是|为|:)?\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
-    r"|(?:选项|选择)(?:应该?)?(?:是|为)[ \t:]{0,3}(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
+    rf"|(?<![不可误错多漏若果能])选择?(?:是|为|:)?\s?{_ZH_LETTER}"
+    rf"|(?:选项|选择)(?:应该?)?(?:是|为)[ \t:]{{0,3}}{_ZH_LETTER}"
     r"|只有(?:选项)?\s?(?=(?-i:[A-Z])(?:$|[。,选项符正]))"
-    r"|(?:而是|应(?:该|当)?(?:是|为))\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
-    r"|(?:不?正确|错误|不?符合题意|不?相符|不?属于[^。\n]{0,12}?)的(?:一项|一个|选项|说法|叙述)?(?:是|为)[ \t]?:?(?=\(?(?-i:[A-Z])(?![A-Za-z]))",
+    rf"|(?:而是|应(?:该|当)?(?:是|为))\s?{_ZH_LETTER}"
+    r"|(?:不?正确|错误|不?符合题意|不?相符|不?属于[^。\n]{0,12}?)的(?:一项|一个|选项|说法|叙述)?(?:是|为)[ \t]?:?"
+    rf"{_ZH_LETTER}",
     re.IGNORECASE,
 )
 # «(B) is the correct answer», «option A is correct», «C选项正确»
@@ -72,12 +76,13 @@ _IS_CORRECT = re.compile(
     r"(?:correct|right|best|true|appropriate|likely correct|accurate)(?: (?:one|answer|option|choice"
     r"|statement|match|response)s?)?"
     r"(?![\w-]| (?:to|that)\b)|\s{0,3}(?:is|must be|would be) (?:the|my) (?:final |correct )?(?:answer|choice)\b"
-    r"|\s{0,3}(?:fits|matches|describes \w+|suits \w+) (?:the )?best\b|\s{0,3}best (?:fits|matches|describes|represents|answers)\b"
+    r"|\s{0,3}(?:fits|matches|describes \w+|suits \w+) (?:the )?best\b"
+    r"|\s{0,3}best (?:fits|matches|describes|represents|answers)\b"
 )
 _JOINED = re.compile(r"[A-Z]\)?\s{0,2}(?:,\s{0,2})?(?:and|or|,|、|和|&)\s{0,3}(?:option |choice )?\(?$")
 _POSTPOSED_ZH = re.compile(
-    r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?[.、:]?(?:选项|项)?\s?(?:是|最)?"
-    r"(?:(?:正确|对)的?(?!性|率)|符合(?:题意|要求|条件|描述)?)"
+    r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])(?:\s?[.、:](?:正确|对)(?=[。,;.:!)\s]|$)"
+    r"|\s?(?:选项|项)?\s?(?:是|最)?(?:正确的?(?!性|率)|对的?(?=[。,;.:!)\s]|$)|符合(?:题意|要求|条件|描述)?))"
 )
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|neither|nor|no|cannot|can't|don't|doubt|isn't|without|whether|if the|unclear"

@@ -1,6 +1,7 @@
 """Options judged one by one («A) incorrect, B) correct»), and short texts that name a single option.
 
-In: text blanked by `sections.without_markup`, and the options. Out: readings; none where more than one is called correct.
+In: text blanked by `sections.without_markup`, and the options. Out: readings; none where more than one is called
+correct.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from captionqa.core.answers.options import LETTERS, Options, tokens
 _WRONG = r"incorrect|not correct|wrong|not right|✗|✘|❌|×|错误|不正确|不对|错"
 _RIGHT = r"correct|right|✓|✔|✅|√|正确|对"
 _LINE = re.compile(
-    rf"^[\s\-•>\"']{{0,12}}(?i:(?:option|choice|选项)\s?)?[(\[]?(?P<letter>[A-Z])(?:[)\].:、]|选?项|(?=\s?[-–:?]))(?P<text>[^\n]{{0,300}}?)"
-    rf"(?:[\s:\-–—=→>(,.]{{1,8}}|(?<=[:、项]))(?:this (?:is|one is) |is |is the )?(?i:(?P<wrong>{_WRONG})|(?P<right>{_RIGHT}))"
+    rf"^[\s\-•>\"']{{0,12}}(?i:(?:option|choice|选项)\s?)?[(\[]?(?P<letter>[A-Z])(?:[)\].:、]|选?项|(?=\s?[-–:?]))"
+    rf"(?P<text>[^\n]{{0,300}}?)(?:[\s:\-–—=→>(,.]{{1,8}}|(?<=[:、项]))(?:this (?:is|one is) |is |is the )?"
+    rf"(?i:(?P<wrong>{_WRONG})|(?P<right>{_RIGHT}))"
     r"(?:[\s.!)。,;]*$|(?:[.!)]|\s?[-–:,。;]|\s(?:because|since|as)\b))",
     re.MULTILINE,
 )
