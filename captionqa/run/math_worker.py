@@ -37,15 +37,15 @@ def main() -> None:
     os.dup2(silent, 1)  # whatever a library prints is no verdict
     os.dup2(silent, 2)
     logging.disable(logging.CRITICAL)
-    _verdict("\\frac{1}{2}", "x")  # imports, and the parser's tables: most of a worker's start
+    verdict("\\frac{1}{2}", "x")  # imports, and the parser's tables: most of a worker's start
     _arm(0, 0)
     print(json.dumps({"ready": True}), file=replies, flush=True)
     for line in sys.stdin:
         pair = json.loads(line)
         _arm(pair["cpu_s"], pair["wall_s"])
-        verdict = _verdict(pair["gold"], pair["answer"])
+        found = verdict(pair["gold"], pair["answer"])
         _arm(0, 0)
-        print(json.dumps(verdict), file=replies, flush=True)
+        print(json.dumps(found), file=replies, flush=True)
 
 
 def _arm(cpu_s: float, wall_s: float) -> None:
@@ -60,7 +60,7 @@ def _lower(limit: int, value: int) -> None:
     resource.setrlimit(limit, (value, value))
 
 
-def _verdict(gold: str, answer: str) -> dict[str, Any]:
+def verdict(gold: str, answer: str) -> dict[str, Any]:
     """math-verify is not symmetric (an interval answers an inequality, not the reverse): both ways are tried."""
     try:
         left, right = _parsed(gold), _parsed(answer)
