@@ -104,7 +104,7 @@ def _math_verify(row: dict[str, Any]) -> bool:
 
 
 def throughput_table() -> str:
-    """One core that asks math-verify itself, against workers. Formulas are all different, so that none is remembered."""
+    """One core that asks math-verify itself, against workers. All formulas differ, so that none is remembered."""
     cheap = [_record(n, f"Step {n}. So the answer is \\boxed{{{n % 97}}}.", "12") for n in range(CHEAP)]
     formulas = [_record(n, f"Thus $\\boxed{{x^2+{n}x+{n}}}$", f"x(x+{n})+{n}") for n in range(FORMULAS)]
     mixed = _mixed(cheap, formulas)
@@ -114,9 +114,7 @@ def throughput_table() -> str:
         "formulas, one worker": lambda: _pool_rate(formulas, 1),
         f"formulas, {cpus} workers": lambda: _pool_rate(formulas, cpus),
         "numbers (cheap rungs)": lambda: _rate(graded(cheap), len(cheap)),
-        f"numbers and formulas {CHEAP // FORMULAS}:1, {cpus} workers": lambda: _pool_rate(
-            _mixed(cheap, formulas), cpus
-        ),
+        f"both, {CHEAP // FORMULAS} numbers to a formula, {cpus} workers": lambda: _pool_rate(mixed, cpus),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS):

@@ -13,6 +13,7 @@ from captionqa.core.answers.sections import normalise
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -37,8 +38,15 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"\\infty(?![A-Za-z])", "∞"),
         (r"\\(?:approx|thickapprox)(?![A-Za-z])|^\s*[≈~]", ""),
         (r"([\^_])\{(\w)\}", r"\1\2"),
-        (r"²", "^2"),
-        (r"³", "^3"),
+        (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match.group().translate(_RAISED)}}}"),
+        (r"\^\{(\d)\}", r"^\1"),
+        (r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
+        (r"(?<![\\A-Za-z])sqrt\s?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (r"∠", r"\\angle "),
+        (r"[△Δ](?=\s?[A-Z]{3})", r"\\triangle "),
+        (r"∥|//(?=\s?[A-Z]{2})", r"\\parallel "),
+        (r"⊥", r"\\perp "),
         (r"\\cup(?![A-Za-z])", "∪"),
         (r"\\in(?![A-Za-z])", "∈"),
         (r"\\pm(?![A-Za-z])|\+/-", "±"),
@@ -60,7 +68,9 @@ TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?°")
 _SPACES = re.compile(r"(?<!\d) | (?!\d)")
 _WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
-_ARTICLE = re.compile(r"(?:a|an|the) (?=\w{3})")
+_ARTICLE = re.compile(r"(?:a|an|the) (?=[^\W\d_]{3})", re.IGNORECASE)
+_INDEX = re.compile(r"(?<=[A-Za-z])_(?=\d)")
+"""«H_2O» is «H2O»; but a base is none: 101_2."""
 
 
 def clean(text: str) -> str:
@@ -102,6 +112,9 @@ def is_words(text: str) -> bool:
 
 def key(text: str) -> str:
     """What two cleaned texts share when they are the same but for blanks, and words but for case and an article."""
+    text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
     if is_words(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
-        return _ARTICLE.sub("", " ".join(text.casefold().split()), count=1)
+        return " ".join(text.casefold().split())
+    if "\\" not in text:
+        text = _INDEX.sub("", text)
     return _SPACES.sub("", text)

@@ -41,6 +41,8 @@ _TENS = dict(zip([
 ], range(20, 100, 10), strict=True))  # fmt: skip
 _NUMBER_WORDS = {word: value for value, word in enumerate(_ONES)} | _TENS
 _NUMBER_WORDS |= {f"{t}{s}{_ONES[n]}": v + n for t, v in _TENS.items() for n in range(1, 10) for s in "- "}
+_MULTIPLES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "万": 10**4, "亿": 10**8}
+_MULTIPLE = re.compile(rf"\s?(?P<word>{'|'.join(_MULTIPLES)})(?![A-Za-z])", re.IGNORECASE)
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s?:\s?(\d+(?:\.\d+)?)(?:\s?:\s?(\d+(?:\.\d+)?))?")
 _TIME = re.compile(r"(\d{1,2})\s?:\s?([0-5]\d)(?:\s?([apAP])\.?\s?[mM]\.?)?")
 
@@ -62,12 +64,14 @@ def quantity(text: str, *, glued: bool = False) -> Quantity | None:
     match = _VALUE.match(text)
     if match is None or not match.end():
         return _worded(text)
-    unit = _unit(text[match.end() :], glued=glued)
+    many = _MULTIPLE.match(text, match.end())
+    unit = _unit(text[many.end() if many else match.end() :], glued=glued)
     if unit is None:
         return _compound(text)
     value = _value(match)
     if value is None:
         return None
+    value *= _MULTIPLES[many["word"].lower()] if many else 1
     value = -value if match["sign"] == "-" else value
     return Quantity(value if value else Fraction(0), unit, bool(match["pi"] or match["toppi"]) and value != 0)
 
