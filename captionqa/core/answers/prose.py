@@ -13,14 +13,16 @@ from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, Options, end_of, tokens
 
 _SHORT = re.compile(
-    r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly),? )?(?i:the )?(?i:(?:option|choice"
+    r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly|surely|select|choose|pick),? )?(?i:the )?(?i:(?:option|choice"
     r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[<]?(?:[A-Za-z]"
     r"|\d{1,2})[)\]>]?(?:[.:!?。]|\s?-)?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
     r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
     r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+|第\s?[一二三四五六七八九十\d]\s?(?:个选项|个答案|个|项)。?"
 )
 _OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
-_FILLER = re.compile(r"(?:it is|it's|that is|definitely|probably|clearly|certainly),? ", re.IGNORECASE)
+_FILLER = re.compile(
+    r"(?:it is|it's|that is|definitely|probably|clearly|certainly|surely|select|choose|pick),? ", re.IGNORECASE
+)
 _LAST_SENTENCE = re.compile(r"[.!?]\s[^.!?\n]*$")
 _BRACKETED = re.compile(r"\([A-Z]\)\.?")
 _LINES_OF_LETTERS = re.compile(r"[(\[]?[A-Z][)\].:]{0,2}\s+[^\n]+|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+")
