@@ -13,7 +13,8 @@ from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, Options, end_of, tokens
 
 _SHORT = re.compile(
-    r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly|surely|select|choose|pick),? )?(?i:the )?(?i:(?:option|choice"
+    r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly|surely"
+    r"|select|choose|pick),? )?(?i:the )?(?i:(?:option|choice"
     r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[<]?(?:[A-Za-z]"
     r"|\d{1,2})[)\]>]?(?:[.:!?。]|\s?-)?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
     r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"

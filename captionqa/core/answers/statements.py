@@ -75,7 +75,8 @@ _IS_CORRECT = re.compile(
     r"|likely|probably|both|all|to be)\s){0,2}(?:the |a )?(?:only )?(?:most )?"
     r"(?:correct|right|best|true|appropriate|likely correct|accurate)(?: (?:one|answer|option|choice"
     r"|statement|match|response)s?)?"
-    r"(?![\w-]| (?:to|that|if|only if|unless)\b)|\s{0,3}(?:is|must be|would be) (?:the|my) (?:final |correct )?(?:answer|choice)\b"
+    r"(?![\w-]| (?:to|that|if|only if|unless)\b)"
+    r"|\s{0,3}(?:is|must be|would be) (?:the|my) (?:final |correct )?(?:answer|choice)\b"
     r"|\s{0,3}(?:fits|matches|describes \w+|suits \w+) (?:the )?best\b"
     r"|\s{0,3}best (?:fits|matches|describes|represents|answers)\b"
 )
