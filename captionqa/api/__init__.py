@@ -10,13 +10,13 @@ Every name here is also a name of ``captionqa`` itself, where it is imported whe
 is an exception of `captionqa.errors`. Everything works where an event loop is running already, as in a notebook.
 """
 
+from captionqa.api.grading import grade
 from captionqa.api.results import RunResult, read_run
 from captionqa.api.runs import RunOptions, caption, qa
 from captionqa.api.server import Server
 from captionqa.api.talking import Chat, ask
 from captionqa.api.watching import Progressed
 from captionqa.core.extraction import extract_letter
-from captionqa.core.grading import grade
 from captionqa.run.generation import Generation
 from captionqa.run.streaming import Answer, Piece
 

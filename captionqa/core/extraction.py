@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from captionqa.core.answers import prose, sections, statements
+from captionqa.core.answers import prose, sections, statements, verdicts
 from captionqa.core.answers.boxes import last_box
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.letters import Letter, Method, Reading, Reason
@@ -22,15 +22,19 @@ __all__ = ["Letter", "Method", "Reason", "extract_letter"]
 _TAG = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
 _TAG_END = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
 _JSON = re.compile(
-    r"(?P<quote>[\"'])(?:final_?)?(?:answer|choice|option|letter|prediction|correct_option)(?P=quote)\s{0,8}:\s{0,8}",
+    r"(?P<quote>[\"'])(?P<key>(?:(?:final|correct|selected|best|chosen|my|predicted)[_ ]?)?(?:answer|choice|option"
+    r"|letter|prediction|label|selection)(?:[_ ](?:letter|choice|option|label))?)(?P=quote)\s{0,8}:\s{0,8}",
     re.IGNORECASE,
 )
+_JSON_STATES = re.compile(r"answer|prediction|selection|final|correct|selected|best|chosen|my", re.IGNORECASE)
+"""Keys of a decision. «option», «label» and the like may also list what there is to choose from."""
 _JSON_ITEM = re.compile(r"[\"']([^\"']{1,200})[\"']")
 _JSON_VALUE = re.compile(
     r"\"(?P<double>[^\"\n]{0,400})\"|'(?P<single>[^'\n]{0,400})'|(?P<bare>[^,}\n\"'\[]{1,60})"
     r"|(?P<list>\[[^\]\n]{0,400}\])"
 )
 
+_JSON_LISTED = 30
 _TAIL_CHARS = 16_000
 """Statements are looked for in the last 16,000 characters (some 4,000 tokens), so that hostile text stays under a
 second; tags, JSON and boxes are looked for everywhere."""
@@ -41,6 +45,7 @@ Stage = Callable[[str, Options], Reading | None]
 _STATED: tuple[tuple[Method, Stage], ...] = (
     (Method.WHOLE, prose.whole),
     (Method.DECLARED, statements.last_statement),
+    (Method.VERDICTS, verdicts.only_correct),
     (Method.LEADING, prose.leading),
     (Method.LAST_LINE, prose.last_line),
 )
@@ -48,6 +53,7 @@ _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.YES_NO, prose.yes_no),
     (Method.LABELLED, prose.labelled),
     (Method.SENTENCE_END, prose.sentence_end),
+    (Method.ONLY_OPTION, verdicts.only_named),
     (Method.OPTION_TEXT, prose.option_text),
 )
 
@@ -109,6 +115,9 @@ def _in_prose(plain: str, options: Options, finish_reason: str | None) -> Verdic
         reading = prose.option_text(plain, options) if len(plain) < 400 else None
         if reading is not None and reading.letter and prose.names_none(options, reading.letter):
             return Method.OPTION_TEXT, reading
+        ending = None if options.open else prose.sentence_end(plain, options)
+        if ending is not None and ending.letter and prose.names_none(options, ending.letter):
+            return Method.SENTENCE_END, ending  # «None of them fits, so D.»
         return Method.NONE, nothing
     reason = Reason.NO_MATCH
     refusal = statements.REFUSAL.search(plain)
@@ -147,10 +156,13 @@ def _json(text: str, plain: str, options: Options) -> Verdict | None:
     matches = list(_JSON.finditer(text))
     if not matches:
         return None
-    start = matches[-1].end()
+    stated = [match for match in matches if _JSON_STATES.search(match["key"])]
+    start = (stated or matches)[-1].end()
     value = _JSON_VALUE.match(text, start)
     if value is None:
         return None
+    if not stated and len({_value_text(text, match.end()) for match in matches[-_JSON_LISTED:]}) > 1:
+        return Method.JSON, Reading(None, Reason.SEVERAL, start, value.end())
     kind = value.lastgroup or "bare"
     if kind == "list":
         inner = _JSON_ITEM.findall(value.group())
@@ -159,6 +171,11 @@ def _json(text: str, plain: str, options: Options) -> Verdict | None:
     blanked = plain[: value.end(kind)].replace("[", " ").replace('"', " ") if kind == "list" else plain
     reading = resolve(blanked, value.start(kind), value.end(kind), options)
     return Method.JSON, reading or Reading(None, Reason.NO_MATCH, start, value.end())
+
+
+def _value_text(text: str, start: int) -> str:
+    value = _JSON_VALUE.match(text, start)
+    return value.group() if value else ""
 
 
 def _boxed(text: str, plain: str, options: Options) -> Verdict | None:

@@ -1,23 +1,23 @@
 """Whether an output answers its question rightly.
 
 In: the output, the gold as the data set has it, the choices, how generation ended. Out: a `Grade` with one verdict of
-four, the answer that was read and the rule that read it. Never raises on any output, never evaluates an expression,
-never turns a missing answer into a wrong one.
+four, the answer that was read and the rule that read it; or a `Pending` one, where only algebra can tell, which is not
+done here. Never raises on any output, never evaluates an expression, never turns a missing answer into a wrong one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from captionqa.core.answers.letters import Reason
 from captionqa.core.answers.stated import stated_answer
-from captionqa.core.answers.values import same
+from captionqa.core.answers.values import Question, Rung, same
 from captionqa.core.choices import Gold, parse_gold
 from captionqa.core.extraction import extract_letter
 
-GRADER_VERSION = "1"
+GRADER_VERSION = "2"
 """Recorded with every grade; changes whenever a verdict may change."""
 
 
@@ -30,6 +30,21 @@ class Verdict(StrEnum):
     """The same, because the output was cut off."""
 
 
+class Equivalence(StrEnum):
+    """What math-verify makes of two formulas, asked in a process of its own."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    TIMEOUT = "timeout"
+    """It took too long: counts as different, and the grade's method says so, ``boxed/timeout``."""
+    OUT_OF_MEMORY = "memory"
+    CRASHED = "crash"
+
+
+Equivalent = Callable[[str, str], Equivalence]
+"""Asks about (gold, answer)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grade:
     verdict: Verdict
@@ -37,7 +52,8 @@ class Grade:
     """The letter, or the final answer of an open question as written."""
     letter: str | None
     method: str
-    """The rule that read the answer; for a right open answer with the rung that found it equal: ``boxed/number``."""
+    """The rule that read the answer; for a right open answer with the rung that found it equal: ``boxed/number``, and
+    for one that algebra could not be done on with why: ``boxed/timeout``."""
     reason: str | None
     """Why there is no answer; None when there is one."""
     span: tuple[int, int] | None
@@ -48,12 +64,48 @@ class Grade:
         return self.verdict is Verdict.CORRECT
 
 
-def grade(output: str, gold: str, choices: Sequence[str] = (), *, finish_reason: str | None = None) -> Grade:
-    """The verdict on one output.
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An open answer that was read, and that only algebra can compare with its gold."""
+
+    question: Question
+    different: Grade
+    """The grade if they are different."""
+
+    def settled(self, found: Equivalence) -> Grade:
+        if found is Equivalence.DIFFERENT:
+            return self.different
+        if found is Equivalence.EQUAL:
+            return replace(
+                self.different, verdict=Verdict.CORRECT, method=f"{self.different.method}/{Rung.MATH_VERIFY}"
+            )
+        return replace(self.different, method=f"{self.different.method}/{found}")
+
+
+def grade(
+    output: str,
+    gold: str,
+    choices: Sequence[str] = (),
+    *,
+    finish_reason: str | None = None,
+    equivalent: Equivalent | None = None,
+) -> Grade:
+    """The verdict on one output. Without ``equivalent`` what only algebra can compare is different.
 
     Raises:
         ValueError: the gold cannot be used, see `parse_gold`.
     """
+    found = read_grade(output, gold, choices, finish_reason=finish_reason)
+    if isinstance(found, Grade):
+        return found
+    question = found.question
+    return found.settled(equivalent(question.gold, question.answer) if equivalent else Equivalence.DIFFERENT)
+
+
+def read_grade(
+    output: str, gold: str, choices: Sequence[str] = (), *, finish_reason: str | None = None
+) -> Grade | Pending:
+    """The verdict on one output as far as it can be had cheaply. Raises: ValueError as `grade` does."""
     parsed = parse_gold(gold, choices)
     if parsed.letter is not None:
         return _by_letter(output, parsed.letter, choices, finish_reason)
@@ -73,10 +125,14 @@ def _by_letter(output: str, gold: str, choices: Sequence[str], finish_reason: st
     return Grade(verdict, read.letter, read.letter, read.method, read.reason, read.span)
 
 
-def _by_value(output: str, gold: Gold, finish_reason: str | None) -> Grade:
+def _by_value(output: str, gold: Gold, finish_reason: str | None) -> Grade | Pending:
     stated = stated_answer(output, finish_reason=finish_reason)
     if isinstance(stated, Reason):
         return Grade(_missing(finish_reason), None, None, "none", stated, None)
-    rung = same(gold.text, stated.text)
-    method = f"{stated.method}/{rung}" if rung else str(stated.method)
-    return Grade(Verdict.CORRECT if rung else Verdict.WRONG, stated.text, None, method, None, stated.span)
+    different = Grade(Verdict.WRONG, stated.text, None, stated.method, None, stated.span)
+    found = same(gold.text, stated.text)
+    if isinstance(found, Question):
+        return Pending(found, different)
+    if isinstance(found, Rung):
+        return replace(different, verdict=Verdict.CORRECT, method=f"{stated.method}/{found}")
+    return different

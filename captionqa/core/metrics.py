@@ -14,7 +14,7 @@ from typing import Any
 
 from captionqa.core.captionqa_scores import ProtocolFold
 from captionqa.core.caveats import caveats
-from captionqa.core.grading import GRADER_VERSION, Grade, Verdict, grade
+from captionqa.core.grading import GRADER_VERSION, Grade, Pending, Verdict, grade, read_grade
 from captionqa.core.outcomes import Failures, OutcomeKind
 from captionqa.core.repetition import repeats_itself
 from captionqa.core.samples import VariantsFold
@@ -30,8 +30,8 @@ NO_VALUE = "(none)"
 """Stands for an empty value of a grouping."""
 
 
-def grade_record(record: Mapping[str, Any]) -> Grade | None:
-    """The grade of a question's recorded output; None when the question has no answer to grade."""
+def grade_record(record: Mapping[str, Any]) -> Grade | Pending | None:
+    """The grade of a question's recorded output, or what is left to ask; None when it has no answer to grade."""
     if record["outcome"] != OutcomeKind.ANSWERED:
         return None
     facts, finish_reason = record["facts"], record.get("finish_reason")
@@ -39,7 +39,7 @@ def grade_record(record: Mapping[str, Any]) -> Grade | None:
     if order is None:
         # A letter where there is one: the answer «B» of the choices («C», «B») is a text.
         gold = (facts["choices"] and facts["gold_letter"]) or facts["answer"]
-        return grade(record["output"], gold, facts["choices"], finish_reason=finish_reason)
+        return read_grade(record["output"], gold, facts["choices"], finish_reason=finish_reason)
     gold = shown_letter(facts["gold_letter"], order)  # only choices have an order
     read = grade(record["output"], gold, shown_choices(facts), finish_reason=finish_reason)
     return in_original_order(read, order)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from captionqa.core.choices import LETTERS
 from captionqa.core.extraction import Method, Reason, extract_letter
+from tests.letter_cases import CASES
 
 FRUIT = ("apple", "pear", "plum", "fig")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -101,6 +102,12 @@ def test_no_letter_has_a_reason(output: str, reason: Reason) -> None:
     assert (read.letter, read.reason) == (None, reason)
 
 
+@pytest.mark.parametrize("choices", CASES, ids=lambda choices: choices[0])
+def test_written_outputs_are_read_as_they_are_meant(choices: tuple[str, ...]) -> None:
+    read = [(output, extract_letter(output, choices).letter) for output, _ in CASES[choices]]
+    assert read == CASES[choices]
+
+
 @pytest.mark.parametrize(
     ("output", "choices", "letter"),
     [
@@ -158,7 +165,8 @@ def test_the_rule_and_the_place_are_recorded() -> None:
 PHRASES = st.sampled_from(
     ["The answer is ", "A", "B", "(C)", "E", "I", " or ", " not ", "\n", ".", "apple", "pear", "\\boxed{", "}",
      "<think>", "</think>", "Question: ", "答案是", "选", "{", '"answer": ', "None of the above", " is correct",
-     "\ud800", "\x00"]
+     "\ud800", "\x00", "A: correct\n", "B) wrong\n", "C? Yes. ", '"label": "A"', "it is ", "actually ", "leaves ", "选",
+     "不", "D正确", "第二个选项", "however ", "__"]
 )  # fmt: skip
 
 
@@ -188,7 +196,8 @@ def test_the_order_of_the_other_options_does_not_matter(rest: list[str]) -> None
     "piece",
     ["the answer is ", "answer ", "A ", "A, ", "(A) apple ", "\\boxed{", "<think>", "\nQuestion: ", "not ",
      "none of the ", " ", "\n", "A\n", "1,", "答案", "选A", "correct x ", "'", "**", "I choose ", "a. ", "<answer>",
-     "therefore a pear. "],
+     "therefore a pear. ", "A: correct\n", "A? yes ", "however a pear. ", '"label": "A", ', "it is B. ",
+     "只有A", "__a"],
 )  # fmt: skip
 def test_hostile_outputs_take_under_a_second(piece: str) -> None:
     text = piece * (200_000 // len(piece))

@@ -17,12 +17,12 @@ _NAME = (
     r"|答案)s?[ :]{0,2})"
 )
 HEAD = re.compile(
-    rf"[\s\"'>#:=→.\-]{{0,40}}(?P<name>{_NAME}?)[\s\"']{{0,6}}(?P<open>[(\[]?)[ \t]{{0,4}}(?P<letter>[A-Za-z])"
-    r"[ \t]{0,4}(?P<close>[)\]]|(?=[.:,;、。\"'\n!?]|选项|项|$))?(?![^\W\u3040-\u30ff\u3400-\u9fff]|['’]\w|-\w"
+    rf"[\s\"'>#:=→.\-]{{0,40}}(?P<name>{_NAME}?)[\s\"']{{0,6}}(?P<open>[(\[<]?)[ \t]{{0,4}}(?P<letter>[A-Za-z])"
+    r"[ \t]{0,4}(?P<close>[)\]>]|(?=[.:,;、。\"'\n!?]|选项|项|$))?(?![^\W\u3040-\u30ff\u3400-\u9fff]|['’]\w|-\w"
     r"|[ \t]{0,2}[=+<^_≈])"
 )
 _JOIN = re.compile(
-    r"[\s.]{0,6}(?:,|/|、|&|和|及|或|与|\band\b|\bor\b|\+)[\s,]{0,4}(?:\band\b|\bor\b)?\s{0,4}(?i:(?:possibly"
+    r"[\s.]{0,6}(?:,|/|、|&|和|以及|及|或者|或|还是|与|\band\b|\bor\b|\+)[\s,]{0,4}(?:\band\b|\bor\b)?\s{0,4}(?i:(?:possibly"
     r"|perhaps|also|maybe|both) )?"
     r"(?i:(?:the )?(?:option|choice|answer|选项)s?)?\s{0,4}(?P<open>[(\[]?)\s{0,2}(?P<letter>[A-Z])\s{0,2}[)\]]?"
     r"(?![^\W\u3040-\u30ff\u3400-\u9fff]|['’]\w|-\w)"
@@ -34,12 +34,14 @@ _LIST_ITEM = re.compile(
 _RUN = re.compile(r"[\s\"'(:\[]{0,20}(?P<run>[A-Z]{2,})(?![\w'-])")
 _EITHER = re.compile(r"\s{0,6}(?:either|both|one of)\b", re.IGNORECASE)
 _ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+_CHINESE = "一二三四五六七八九十"
 _INDEX = re.compile(
     r"\s{0,10}(?:the\s)?(?:(?:option|choice|answer|选项)\s{0,2}(?:no\.?|number|#)?\s{0,2}(?P<number>\d{1,3})(?![\w.%])"
+    r"|第\s?(?P<chinese>[一二三四五六七八九十]|\d{1,2})\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))"
     rf"|(?P<ordinal>{'|'.join(_ORDINALS)}|last)\s(?:option|choice|answer|one)\b)",
     re.IGNORECASE,
 )
-_CONTRAST = re.compile(
+CONTRAST = re.compile(
     r"\b(?:rather than|instead of|not|over|than|compared|unlike|but not|while|whereas|as opposed|closer to"
     r"|versus)\b|而不是|而非",
     re.IGNORECASE,
@@ -48,7 +50,8 @@ _MORE = re.compile(r"\b(?:more|most|best|better|same|closer|closest|correct|righ
 _OWN_LETTER = re.compile(r"\s{0,3}\((?i:(?:option|choice) )?(?P<letter>[A-Z])\)")
 _WHY = re.compile(r"\b(?:because|since)\b", re.IGNORECASE)
 _NEGATION_BEFORE = re.compile(
-    r"(?:\b(?:not|never|no|neither|nor|than|unlike|of|without)|n't|不是|非)\s{0,3}(?:the |a |an |be )?$", re.IGNORECASE
+    r"(?:\b(?:not|never|no|neither|nor|than|unlike|instead of|without)|n't|不是|非)\s{0,3}(?:the |a |an |be )?$",
+    re.IGNORECASE,
 )
 CLAUSE_CHARS = 300
 
@@ -163,6 +166,8 @@ def _index(text: str, start: int, limit: int, options: Options) -> Reading | Non
         return None
     if match["number"]:
         index = int(match["number"]) - 1
+    elif match["chinese"]:
+        index = int(match["chinese"]) - 1 if match["chinese"].isdecimal() else _CHINESE.index(match["chinese"])
     elif match["ordinal"].lower() == "last":
         index = len(options.letters) - 1
     else:
@@ -195,9 +200,11 @@ def by_text(text: str, start: int, limit: int, options: Options) -> Reading | No
         return None
     first = mentions[0]
     others = {m.index for m in mentions} - {first.index}
+    if others and _EITHER.match(text, start, end):
+        return Reading(None, Reason.SEVERAL, first.start, first.end)
     if others:
         rest = next(m for m in mentions if m.index != first.index)
-        contrast = _CONTRAST.search(text, first.end, rest.start)
+        contrast = CONTRAST.search(text, first.end, rest.start)
         leads = found[0].start == first.start and _MORE.search(text, first.end, rest.start)
         labelled = _OWN_LETTER.match(text, first.end)
         own = labelled is not None and labelled["letter"] == options.letter(first.index)

@@ -246,7 +246,7 @@ class Options:
         if key in self.keys:
             return self.keys.index(key)
         squeezed = "".join(key)
-        if len(squeezed) > 3 and self.squeezed.count(squeezed) == 1:
+        if (len(squeezed) > 3 or any(char.isdigit() for char in squeezed[1:])) and self.squeezed.count(squeezed) == 1:
             return self.squeezed.index(squeezed)
         if len(key) == 1 and key[0] in _NUMBERS:
             return self.words.get(str(_NUMBERS[key[0]]))

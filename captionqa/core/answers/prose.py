@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers.candidates import by_text, resolve, skip_own
+from captionqa.core.answers.candidates import CONTRAST, by_text, clause_end, resolve, skip_own
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, Options, end_of, tokens
 
 _SHORT = re.compile(
-    r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly),? )?(?i:the )?(?i:(?:option|choice"
-    r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[]?(?:[A-Za-z]"
-    r"|\d{1,2})[)\]]?[.:]?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
+    r"(?i:(?:it is|it's|that is|definitely|probably|clearly|certainly|surely"
+    r"|select|choose|pick),? )?(?i:the )?(?i:(?:option|choice"
+    r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[<]?(?:[A-Za-z]"
+    r"|\d{1,2})[)\]>]?(?:[.:!?。]|\s?-)?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
     r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
-    r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+"
+    r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+|第\s?[一二三四五六七八九十\d]\s?(?:个选项|个答案|个|项)。?"
 )
 _OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
-_FILLER = re.compile(r"(?:it is|it's|that is|definitely|probably|clearly|certainly),? ", re.IGNORECASE)
+_FILLER = re.compile(
+    r"(?:it is|it's|that is|definitely|probably|clearly|certainly|surely|select|choose|pick),? ", re.IGNORECASE
+)
 _LAST_SENTENCE = re.compile(r"[.!?]\s[^.!?\n]*$")
 _BRACKETED = re.compile(r"\([A-Z]\)\.?")
 _LINES_OF_LETTERS = re.compile(r"[(\[]?[A-Z][)\].:]{0,2}\s+[^\n]+|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+")
@@ -65,6 +68,10 @@ _SUPERLATIVE = re.compile(
 _NEGATIVE = re.compile(
     r"\b(?:not|neither|nor|none|cannot|incorrect|wrong|false|unlikely|less|least|no)\b|n't\b|不", re.IGNORECASE
 )
+_RATHER = re.compile(r"\b(?:but|instead|rather)\b|而是", re.IGNORECASE)
+_RESULT = re.compile(r"[=≈]\s{0,3}(?P<value>[^=≈\n]{1,30}?)[.\s]{0,6}$")
+_HOWEVER = re.compile(r"[\s\"'-]{0,10}(?:however|but|actually|on the other hand)\b|\s{0,5}(?:但|然而)", re.IGNORECASE)
+_WEIGHED = 30
 _HEDGE = re.compile(r"\b(?:either|both|or)\b", re.IGNORECASE)
 _CUT_CHARS = 200
 
@@ -182,6 +189,10 @@ def labelled(text: str, options: Options) -> Reading | None:
 
 def sentence_end(text: str, options: Options) -> Reading | None:
     """A text that ends «…, so B.» or «=> A»."""
+    result = _RESULT.search(text, max(0, len(text) - 200))
+    index = options.equal(tokens(text, result.start("value"), result.end("value"))) if result else None
+    if result is not None and index is not None and _is_number(options, index):
+        return Reading(options.letter(index), None, result.start("value"), result.end("value"))
     match = _ENDING.search(text, max(0, len(text) - 200))
     if match is None or not match["letter"].isupper() or match["letter"] not in options.letters:
         return None
@@ -202,13 +213,14 @@ def option_text(text: str, options: Options) -> Reading | None:
     if not mentions:
         return _entity(text, options)
     sentences = [match.span() for match in _SENTENCES.finditer(text) if match.group().strip()]
-    if not _CONCLUSION.search(text) or len(sentences) == 1:
+    if len(sentences) == 1 or not (_CONCLUSION.search(text) or _weighs(text, sentences, options)):
         first = _settled(text, *sentences[0], options)
         if first is not None:
             return first
     for start, end in reversed(sentences):
-        if _CONCLUSION.search(text, start, end):
-            reading = _settled(text, start, end, options)
+        conclusion = _CONCLUSION.search(text, start, end)
+        if conclusion is not None:
+            reading = _settled(text, conclusion.start(), end, options) or _settled(text, start, end, options)
             if reading is not None:
                 return reading
             break
@@ -226,6 +238,22 @@ def option_text(text: str, options: Options) -> Reading | None:
         if readings and len({r.letter for r in readings}) == 1:
             return readings[-1]
     return Reading(None, Reason.SEVERAL, mentions[-1].start, mentions[-1].end)
+
+
+def _weighs(text: str, sentences: list[tuple[int, int]], options: Options) -> bool:
+    """Whether the sentences go through the options, or turn from the first one to another."""
+    begun: set[int] = set()
+    first: set[int] = set()
+    for place, (start, end) in enumerate(sentences[:_WEIGHED]):
+        found = tokens(text, start, end)
+        mentioned = {mention.index for mention in options.mentions(found)}
+        opening = options.at(found, 0)
+        begun |= {opening.index} if opening else set()
+        if place == 0:
+            first = mentioned
+        elif mentioned - first and _HOWEVER.match(text, start):
+            return True
+    return len(begun) > 2
 
 
 def _is_number(options: Options, index: int) -> bool:
@@ -265,8 +293,11 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
     reading = by_text(text, start, end, options)
     if reading is None or reading.letter is None:
         return None
-    head = text[start : reading.start]
+    head = _RATHER.split(text[start : reading.start])[-1]
     tail = text[reading.end : min(end, reading.end + 40)]
+    opens = not tokens(text, start, reading.start)
+    if not opens and _elsewhere(text, clause_end(text, start, end), end, LETTERS.index(reading.letter), options):
+        return None
     number = _is_number(options, LETTERS.index(reading.letter))
     if number and _OPERATOR.match(text, reading.end):
         return None
@@ -276,6 +307,13 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
     if not own and (_NEGATIVE.search(head) or _IS_NOT.match(tail)):
         return None
     return reading
+
+
+def _elsewhere(text: str, start: int, end: int, index: int, options: Options) -> bool:
+    """Whether the sentence goes on to another option without setting it against the first: «a glass; it is metal»."""
+    if start >= end or CONTRAST.search(text, start, end):
+        return False
+    return any(mention.index != index for mention in options.mentions(tokens(text, start, end)))
 
 
 def names_none(options: Options, letter: str) -> bool:

@@ -30,7 +30,8 @@ _NEXT_QUESTION = re.compile(
 # `<` and `>` stay: «<image 1>» may be an option.
 _MARKUP = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|bf|rm|boxed|fbox|operatorname)[ ]?\{"
-    r"|\\(?:left|right|displaystyle|quad|qquad|big|Big)(?![A-Za-z])|\\[,;:! ()\[\]]|[*`${}~]|(?m:^[ \t]*[>#|]+)"
+    r"|\\(?:left|right|displaystyle|quad|qquad|big|Big)(?![A-Za-z])|\\[,;:! ()\[\]]|[*`${}~]|(?m:^[ \t]*[>#|•]+)"
+    r"|(?<!\w)_{1,2}(?=[^\W_])|(?<=[^\W_)\].])_{1,2}(?!\w)"
 )
 
 

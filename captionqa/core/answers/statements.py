@@ -18,10 +18,12 @@ _BE = (
     r"(?: (?:therefore|thus|then|likely|probably|most likely|definitely|clearly|indeed|actually|simply|now))?"
 )
 _NOUN = r"(?:answer|option|choice|response|selection|statement|conclusion)"
+_LETTER = r"(?:option |choice )?(?-i:\([A-Z]\)|[A-Z])"
+_ZH_LETTER = r"(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
 _DECLARED = re.compile(
     # «the (final/correct) answer (to …) is», «answer:», «my choice →»
     rf"\b(?:answers(?=\s\w)|answer|closest(?= (?:is|would))|(?:correct|right|best|final|my|closest|appropriate"
-    rf"|accurate|suitable|matching|plausible|likely|valid)"
+    rf"|accurate|suitable|matching|plausible|likely|valid|fitting|reasonable|logical|probable|proper|ideal)"
     rf"\s{_NOUN}s?|best guess|guess)\b"
     rf"(?:\s\([^()\n]{{0,40}}\)|\s(?:to|for|of|from|here|that|based|in|among|given|which"
     rf"|describing)\b[^.:\n]{{0,160}}?)?"
@@ -31,7 +33,7 @@ _DECLARED = re.compile(
     r"|(?<![\w'])(?:I|i|we|We|I'd|i'd|I'll|we'd|one|You|you)\s(?:(?:would|will|must|should|can|could|may"
     r"|might|do|have to|am going to|'d|'ll)\s)?"
     r"(?:therefore |thus |now |still |probably )?"
-    r"(?:choose|pick|select|go(?:ing)? with|opt for|chose|answer|settle on"
+    r"(?:choose|pick|select|go(?:ing)? (?:with|for)|opt for|chose|answer|settle on"
     r"|conclude(?: that)?)\b(?: that)?(?: it is)?[: ]"
     r"|\b(?:must|should|has to|got to) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
     r"|\b(?:if i had to (?:choose|guess|pick)|selected|correspond(?:s|ing)? (?:to|with)|matches|given by"
@@ -39,12 +41,27 @@ _DECLARED = re.compile(
     r"|is in|mentioned in|stated in)"
     r"(?=:?,?\s(?:the )?(?:(?:option|choice|answer|letter)s?\s[(\[]?\s{0,3}[A-Z]\b|\([A-Z]\)))(?:,)?"
     r"|\bif i had to (?:choose|guess|pick),"
+    r"|\bans\b\.?\s{0,2}[:=.-]"
+    r"|(?<![\w'])(?:i|we|i'd|i'll)\s(?:(?:would|will|'d)\s)?(?:say|guess|think|believe|bet on|lean(?:ing)? towards?)\b"
+    rf"(?: that)?(?: it is| it's| it must be)?[: ](?={_LETTER}(?:[.,!]|\s{{0,3}}$|\sbecause))"
+    r"|\b(?:it|that|this)(?:'s| is| must be| would be| should be| has to be)(?: therefore| thus| probably| likely)?\s"
+    rf"(?={_LETTER}(?:[.!]|\s{{0,3}}$))"
+    r"|\b(?:actually|correction|i mean|i meant|sorry|make that|scratch that|no wait)\b[,:]?\s(?:it's |it is )?"
+    rf"(?={_LETTER}(?:[.!]|\s{{0,3}}$))"
+    rf"|\bleav(?:es|ing)(?: us)?(?: with)?(?: only| just)?\s(?={_LETTER}(?:\W|$))"
     # other languages
     r"|\br[ée]ponse(?:\s\w{1,12}){0,2}\s{0,2}(?:est|:)|\bantwort(?:\s\w{1,12}){0,2}\s{0,2}(?:ist|lautet|:)"
     r"|\b(?:respuesta|resposta|risposta)(?:\s\w{1,12}){0,2}\s{0,2}(?:es|é|è|:)"
     r"|ответ(?:\s\w{1,12})?\s{0,2}[:-]|答え\s{0,2}[:は]"
-    r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:\w{0,4}?)(?:应该|应当|应)?(?:是|为|选|:|】)+[是为选:\s]{0,8}"
-    r"|(?:故|因此|所以|应该?|应当|我)选(?:择|项)?(?:是|为|:)?(?!项)",
+    r"|(?:答案|正确的?(?:选项|答案|叙述)|正确答案)(?:[^\W不非]{0,4}?)(?:应该|应当|应)?(?:是|为|选(?!项)|:|】)+"
+    r"(?:[是为:\s]|选(?!项)){0,8}"
+    r"|(?:故|因此|所以|应该?|应当|我)选(?:择|项)?(?:是|为|:)?(?!项)"
+    rf"|(?<![不可误错多漏若果能])选择?(?:是|为|:)?\s?{_ZH_LETTER}"
+    rf"|(?:选项|选择)(?:应该?)?(?:是|为)[ \t:]{{0,3}}{_ZH_LETTER}"
+    r"|只有(?:选项)?\s?(?=(?-i:[A-Z])(?:$|[。,选项符正]))"
+    rf"|(?:而是|应(?:该|当)?(?:是|为))\s?{_ZH_LETTER}"
+    r"|(?:不?正确|错误|不?符合题意|不?相符|不?属于[^。\n]{0,12}?)的(?:一项|一个|选项|说法|叙述)?(?:是|为)[ \t]?:?"
+    rf"{_ZH_LETTER}",
     re.IGNORECASE,
 )
 # «(B) is the correct answer», «option A is correct», «C选项正确»
@@ -58,10 +75,16 @@ _IS_CORRECT = re.compile(
     r"|likely|probably|both|all|to be)\s){0,2}(?:the |a )?(?:only )?(?:most )?"
     r"(?:correct|right|best|true|appropriate|likely correct|accurate)(?: (?:one|answer|option|choice"
     r"|statement|match|response)s?)?"
-    r"(?![\w-]| (?:to|that)\b)|\s{0,3}(?:is|must be|would be) (?:the|my) (?:final |correct )?(?:answer|choice)\b"
+    r"(?![\w-]| (?:to|that|if|only if|unless)\b)"
+    r"|\s{0,3}(?:is|must be|would be) (?:the|my) (?:final |correct )?(?:answer|choice)\b"
+    r"|\s{0,3}(?:fits|matches|describes \w+|suits \w+) (?:the )?best\b"
+    r"|\s{0,3}best (?:fits|matches|describes|represents|answers)\b"
 )
 _JOINED = re.compile(r"[A-Z]\)?\s{0,2}(?:,\s{0,2})?(?:and|or|,|、|和|&)\s{0,3}(?:option |choice )?\(?$")
-_POSTPOSED_ZH = re.compile(r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])\s?(?:选项)?\s?(?:是)?(?:正确|对)的?(?!性|率)")
+_POSTPOSED_ZH = re.compile(
+    r"(?:选项)?\s?(?<![A-Za-z])(?P<letter>[A-Z])(?:\s?[.、:](?:正确|对)(?=[。,;.:!)\s]|$)"
+    r"|\s?(?:选项|项)?\s?(?:是|最)?(?:正确的?(?!性|率)|对的?(?=[。,;.:!)\s]|$)|符合(?:题意|要求|条件|描述)?))"
+)
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|neither|nor|no|cannot|can't|don't|doubt|isn't|without|whether|if the|unclear"
     r"|initially|at first|first (?:thought|guess|glance)"
@@ -95,7 +118,7 @@ _ALL = re.compile(
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|finally|final|wait|correction|actually|however|instead|conclusion|correct"
     r"|overall|rather|but"
-    r"|re-?check|upon|in summary)\b|综上|因此|所以|故|【|=>|→",
+    r"|re-?check|upon|in summary|sorry|i meant?)\b|综上|因此|所以|故|【|不对|更正|应为|应该?是|而是|=>|→",
     re.IGNORECASE,
 )
 REFUSAL = re.compile(
@@ -111,6 +134,7 @@ REFUSAL = re.compile(
 )
 
 
+_SAYS_NONE_OR_ALL = re.compile(r"\b(?:none|neither|all|both)\b|都", re.IGNORECASE)
 _STATEMENTS = 200
 """The last ones decide; an output that repeats itself for ever has thousands."""
 HEDGE = re.compile(r"\b(?:difficult|hard|challenging|tricky) to\b", re.IGNORECASE)
@@ -185,11 +209,7 @@ def last_statement(text: str, options: Options) -> Reading | None:
     if not declared:
         return None
     last = declared[-1]
-    if (
-        none is not None
-        and none.start > last.end
-        and not any("none" in t.lower() or "neither" in t.lower() for t in options.texts)
-    ):
+    if none is not None and none.start > last.end and not any(_SAYS_NONE_OR_ALL.search(text) for text in options.texts):
         return none
     if last.letter is None:
         return last

@@ -1,19 +1,23 @@
-r"""Whether two open answers are the same: as text, then as a number with its unit. The rung that decided is recorded.
+r"""Whether two open answers are the same: a ladder of comparisons, the cheap and certain ones first.
 
-In: two short LaTeX or plain texts. Out: a `Rung` or None for different. Exact arithmetic on fractions; nothing is ever
-evaluated. Rather different than falsely the same: 50 % is neither 0.5 nor 50, 24 cm is not 24 m, 0.33 is not 1/3.
+In: two short LaTeX or plain texts. Out: the `Rung` that finds them equal, `Different`, or a `Question` for math-verify
+with both in the spelling it understands. Rather different than falsely the same: 24 cm is not 24 m, 0.33 is not 1/3,
+(3, 4) is not (4, 3), and what has words or labels of points in it is never given to algebra, where △ABC would be △BCA.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 
-from captionqa.core.answers.sections import normalise
+from captionqa.core.answers.cleaning import TRIGONOMETRY, as_formula, clean, is_words, key
+from captionqa.core.answers.quantities import quantity, same_quantity, same_ratio
+from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, shape
+from captionqa.core.answers.units import NO_UNIT, Unit, known, parse_unit
 
-_MAX_CHARS = 400
+MAX_CHARS = 400
 """Longer candidates are compared as text only."""
 
 
@@ -21,228 +25,241 @@ class Rung(StrEnum):
     """The comparison that found two answers equal."""
 
     TEXT = "text"
+    LETTERS = "letters"
+    """Several option letters, in any order."""
     NUMBER = "number"
-
-
-_WRAPPED = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf)\s?\{([^{}]*)\}"
-)
-_REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\(?:left|right|displaystyle|textstyle|limits|big|Big)(?![A-Za-z])", ""),
-        (r"\\(?:dfrac|tfrac|cfrac)(?![A-Za-z])", r"\\frac"),
-        (r"\\(?:[,;:! ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|~", " "),
-        (r"\\[()\[\]]|\$(?!\d)|(?<!\\)\$", " "),
-        (r"\\\$", " "),
-        (r"\\%|\bpercent\b", "%"),
-        (r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|\bdegrees?\b", "°"),
-        (r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}"),
-        (r"(?:√|\\sqrt)\s?(\d+|[a-z])(?![\w{])", r"\\sqrt{\1}"),
-        (r"√\s?\{", r"\\sqrt{"),
-        (r"√\s?\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"π", r"\\pi "),
-        (r"\\(?:cdot|times)(?![A-Za-z])|[×·]", "*"),
-        (r"\\leq?(?![A-Za-z])|<=|≤", "≤"),
-        (r"\\geq?(?![A-Za-z])|>=|≥", "≥"),
-        (r"\\neq?(?![A-Za-z])", "≠"),
-        (r"\\infty(?![A-Za-z])", "∞"),
-        (r"\\(?:approx|thickapprox)(?![A-Za-z])|^\s*[≈~]", ""),
-        (r"([\^_])\{(\w)\}", r"\1\2"),
-        (r"²", "^2"),
-        (r"³", "^3"),
-    )
-)
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)(?:\.\d+)?|\.\d+"
-_VALUE = re.compile(
-    rf"(?P<sign>[+-]?)\s?(?:(?P<mixed>\d+)?\s?\\frac\s?\{{\s?(?P<top>-?\d+(?:\.\d+)?)\s?\}}\s?\{{\s?(?P<bottom>\d+(?:\.\d+)?)\s?\}}"
-    rf"|(?P<over>\d+)\s?/\s?(?P<under>\d+)(?![\d/])"
-    rf"|(?P<number>{_DIGITS})(?:\s?\*\s?10\s?\^\s?\{{?\s?(?P<power>[+-]?\d{{1,3}})\s?\}}?"
-    rf"|[eE](?P<exponent>[+-]?\d{{1,3}}))?)"
-)
-_UNIT = re.compile(
-    r"°\s?[CF]?|%|(?P<words>[^\W\d_]+(?:\s[^\W\d_]+)?)"
-    r"|[A-Za-zµμΩÅ]{1,8}(?:\^-?\d)?(?:\s?[/*]\s?[A-Za-zµμΩ]{1,8}(?:\^-?\d)?){0,2}"
-)
-# Units that may stand at the number without a blank; «3xy» is an expression.
-_GLUED = frozenset(
-    ["cm", "mm", "km", "kg", "mg", "ml", "mol", "min", "ms", "hz", "khz", "kw", "kj", "kpa", "pa", "mpa"]
-)
-_LONE = frozenset("m g s h L l N J W V A K C F")
-_SHORT = frozenset(["in", "ft", "yd", "lb", "oz", "pm", "am", "hr"])
-_NO_UNITS = frozenset(
-    [
-        "and",
-        "or",
-        "to",
-        "but",
-        "not",
-        "plus",
-        "minus",
-        "times",
-        "if",
-        "for",
-        "by",
-        "over",
-        "more",
-        "less",
-        "than",
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "trillion",
-        "dozen",
-        "half",
-        "percent",
-        "x",
-        "y",
-        "z",
-        "万",
-        "亿",
-        "千",
-        "百",
-        "和",
-        "或",
-        "到",
-    ]
-)
-_LETTER_LIST = re.compile(r"[A-J](?:\s?[,、]?\s?[A-J])+")
-_SEPARATORS = re.compile(r"[\s,、]")
-_STEM = re.compile(r"[A-Za-z]*")
-_DOTS = re.compile(r"[\s.]")
-_NAMED = re.compile(r"\s*(?P<name>[A-Za-z](?:_\w)?)\s?=\s?(?P<rest>[^=<>≤≥]+)")
-_WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
-_NUMBER_WORDS = dict(
-    zip(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"],
-        range(13),
-        strict=True,
-    )
-)
-_UNITS = {
-    "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m", "kilometer": "km", "kilometre": "km",
-    "millimeter": "mm", "millimetre": "mm", "kilogram": "kg", "gram": "g", "second": "s", "sec": "s", "minute": "min",
-    "hour": "h", "hr": "h", "inche": "inch", "in": "inch", "feet": "ft", "foot": "ft",
-    "unit": "",
-}  # fmt: skip
+    UNIT = "unit"
+    """Numbers in different units of one dimension, or a percentage and its fraction."""
+    SET = "set"
+    TUPLE = "tuple"
+    INTERVAL = "interval"
+    """Intervals and inequalities."""
+    MATH_VERIFY = "math_verify"
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
-    """A number and its unit as written; the unit is empty when there is none."""
-
-    value: Fraction
-    unit: str
+class Different:
+    """Certainly not the same."""
 
 
-def clean(text: str) -> str:
-    """The text without LaTeX cosmetics, outer braces and final punctuation."""
-    text = normalise(text)
-    for _ in range(4):
-        text, count = _WRAPPED.subn(r" \1 ", text)
-        if not count:
-            break
-    for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
-    text = " ".join(text.replace("**", " ").replace("`", " ").split()).rstrip(".;:,。 ").strip()
-    while len(text) > 1 and (text[0], text[-1]) in (("{", "}"), ("(", ")")) and _encloses(text):
-        text = text[1:-1].strip()
-    return text
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Two formulas that only algebra can compare."""
+
+    gold: str
+    answer: str
 
 
-def _encloses(text: str) -> bool:
-    """Whether the outer brackets belong together and hold no list: «(3,4)» is a pair, «(5)» is 5."""
-    depth = 0
-    for place, char in enumerate(text):
-        depth += (char in "({") - (char in ")}")
-        if depth == 0:
-            return place == len(text) - 1 and "," not in text
-    return False
+Comparison = Rung | Different | Question
+_DIFFERENT = Different()
+
+_LETTER_LIST = re.compile(r"\(?[A-J]\)?(?:\s?(?:[,、&]|and|和)?\s?\(?[A-J]\)?)+")
+_LETTER = re.compile(r"[A-J]")
+_NAMED = re.compile(
+    r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-z](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\))?)\s?="
+    r"\s?(?P<rest>[^=<>≤≥]+)"
+)
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_BEGIN = re.compile(r"\\(?:begin|end)\s?\{[a-z]+\*?\}")
+_LETTER_ALONE = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")
+_IDEOGRAPH = re.compile(r"[\u2e80-\ud7ff]")
+_LETTERS_RUN = re.compile(r"[^\W\d_]{2,}")
+_FUNCTIONS = frozenset([
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln",
+    "lg", "exp", "sqrt", "pi", "max", "min", "gcd", "lcm", "det", "mod", "lim", "dx", "dy", "dt", "frac", "deg",
+])  # fmt: skip
+# Words of two and three letters that are no product of variables.
+_SHORT_WORDS = frozenset([
+    "no", "yes", "or", "and", "the", "is", "of", "at", "in", "on", "to", "by", "if", "not", "all", "any", "day",
+    "red", "one", "two", "six", "ten", "man", "men", "cat", "dog", "sun", "let", "she", "his", "her", "it", "we",
+    "so", "an", "as", "be", "do", "go", "he", "me", "my", "up", "us", "big", "new", "old", "top", "odd", "out",
+    "per", "via",
+])  # fmt: skip
+_TRAILING_UNIT = re.compile(r"(?P<formula>.*[\d}\])!iπ])\s?(?P<unit>°[CF]?|[^\W\d_][^\d{}()\\+=]*(?:\^?-?\d)?)")
 
 
-def same(one: str, other: str) -> Rung | None:
-    """The rung that finds two answers equal, or None. Symmetric."""
-    if max(len(one), len(other)) > 5 * _MAX_CHARS:
-        return Rung.TEXT if one.strip() == other.strip() else None
-    first, second = clean(one), clean(other)
+def same(gold: str, answer: str) -> Comparison:
+    """The ladder, up to where algebra would have to be asked. Symmetric."""
+    if max(len(gold), len(answer)) > 5 * MAX_CHARS:
+        return Rung.TEXT if gold.strip() and gold.strip() == answer.strip() else _DIFFERENT
+    first, second = clean(gold), clean(answer)
     if not first or not second:
-        return None
+        return _DIFFERENT
     first, second = _without_name(first, second)
-    if _key(first) == _key(second):
+    if not first or not second:
+        return _DIFFERENT
+    if key(first) == key(second):
         return Rung.TEXT
-    if max(len(first), len(second)) > _MAX_CHARS:
-        return None
-    left, right = quantity(first), quantity(second)
-    if left is None or right is None or left.value != right.value:
-        return None
-    if left.unit == right.unit:
-        return Rung.NUMBER
-    if "%" in (left.unit, right.unit) or (left.unit and right.unit):
-        return None
-    return Rung.NUMBER
+    if max(len(first), len(second)) > MAX_CHARS:
+        return _DIFFERENT
+    return _compare(first, second)
 
 
 def _without_name(first: str, second: str) -> tuple[str, str]:
     """«x = 5» is «5» when the other side has no name, or the same one."""
     left, right = _NAMED.fullmatch(first), _NAMED.fullmatch(second)
     if left and right:
-        return (left["rest"], right["rest"]) if left["name"] == right["name"] else (first, second)
-    if left and "=" not in second:
+        return (left["rest"].strip(), right["rest"].strip()) if left["name"] == right["name"] else (first, second)
+    if left and not set("=<>≤≥≠∈") & set(second):
         return left["rest"].strip(), second
-    if right and "=" not in first:
+    if right and not set("=<>≤≥≠∈") & set(first):
         return first, right["rest"].strip()
     return first, second
 
 
-def _key(text: str) -> str:
-    if _WORDS.fullmatch(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
-        return " ".join(text.casefold().split())
-    if _LETTER_LIST.fullmatch(text):
-        return _SEPARATORS.sub("", text)
-    return text.replace(" ", "")
+def _compare(first: str, second: str, depth: int = 0) -> Comparison:
+    """Two cleaned texts."""
+    if key(first) == key(second):
+        return Rung.TEXT
+    if _LETTER_LIST.fullmatch(first) and _LETTER_LIST.fullmatch(second):
+        return Rung.LETTERS if sorted(_LETTER.findall(first)) == sorted(_LETTER.findall(second)) else _DIFFERENT
+    by_number = _numbers(first, second)
+    if by_number is not None:
+        return by_number
+    if "∞" in (first[-1], second[-1]) and min(len(first), len(second)) <= 2 and (quantity(first) or quantity(second)):
+        return _DIFFERENT
+    ratio = same_ratio(first, second)
+    if ratio is not None:
+        return Rung.NUMBER if ratio else _DIFFERENT
+    if depth < 3:
+        left, right = shape(first), shape(second)
+        if left is not None or right is not None:
+            found = _shapes(left, right, first, second, depth)
+            if found is not None:
+                return found
+    return _formulas(first, second)
 
 
-def quantity(text: str) -> Quantity | None:
-    """The number that the whole cleaned text is, apart from a unit."""
-    if text.lower() in _NUMBER_WORDS:
-        return Quantity(Fraction(_NUMBER_WORDS[text.lower()]), "")
-    match = _VALUE.match(text)
-    if match is None:
+def _numbers(first: str, second: str) -> Comparison | None:
+    left, right = quantity(first), quantity(second)
+    if left is None and right is not None and not right.unit.empty:
+        left = quantity(first, glued=True)
+    elif right is None and left is not None and not left.unit.empty:
+        right = quantity(second, glued=True)
+    if left is None or right is None:
         return None
-    unit = _unit(text[match.end() :])
-    if unit is None:
-        return None
-    value = _value(match)
-    if value is None:
-        return None
-    return Quantity(-value if match["sign"] == "-" else value, unit)
+    if not same_quantity(left, right):
+        return _DIFFERENT
+    plain = left.value == right.value and (left.unit == right.unit or NO_UNIT in (left.unit, right.unit))
+    return Rung.NUMBER if plain else Rung.UNIT
 
 
-def _value(match: re.Match[str]) -> Fraction | None:
-    if match["top"]:
-        bottom = Fraction(match["bottom"])
-        return Fraction(match["mixed"] or 0) + Fraction(match["top"]) / bottom if bottom else None
-    if match["over"]:
-        return Fraction(int(match["over"]), int(match["under"])) if int(match["under"]) else None
-    number = Fraction(match["number"].replace(",", "").replace(" ", ""))
-    power = match["power"] or match["exponent"]
-    return number * Fraction(10) ** int(power) if power else number
+def _shapes(left: Shape | None, right: Shape | None, first: str, second: str, depth: int) -> Comparison | None:
+    """None when the shapes do not decide, so that the formulas as they are may."""
+    if isinstance(left, Intervals) and isinstance(right, Intervals):
+        if left.name and right.name and left.name != right.name:
+            return _DIFFERENT
+        found = _unordered(left.spans, right.spans, depth)
+        if isinstance(found, Rung):
+            return Rung.INTERVAL if not (left.pair and right.pair) else Rung.TUPLE
+        return found if found is _DIFFERENT else None
+    left = left.pair if isinstance(left, Intervals) and isinstance(right, Several) else left
+    right = right.pair if isinstance(right, Intervals) and isinstance(left, Several) else right
+    if isinstance(left, Several) and isinstance(right, Several):
+        return _lists(left, right, depth)
+    if isinstance(left, Several) or isinstance(right, Several):
+        several, value = (left, second) if isinstance(left, Several) else (right, first)
+        assert isinstance(several, Several)
+        if several.kind is Kind.SET and len(several.parts) == 1:
+            found = _compare(several.parts[0], value, depth + 1)
+            return Rung.SET if isinstance(found, Rung) else None
+        return _DIFFERENT if quantity(value) is not None else None
+    return None
 
 
-def _unit(text: str) -> str | None:
-    """The unit that the rest of a number is, in one spelling; None when the rest is no unit: «3x», «5 or 6»."""
-    bare = text.strip()
-    if not bare:
-        return ""
-    match = _UNIT.fullmatch(bare)
-    if match is None or any(word.lower() in _NO_UNITS for word in bare.split()):
-        return None
-    letters = _STEM.match(bare)
-    stem = letters.group() if letters else ""
-    glued = not text[0].isspace() and bare[0] not in "°%"
-    if stem and (glued or len(stem) < 3) and stem.lower() not in _GLUED and (glued or stem not in _LONE | _SHORT):
-        return None
-    unit = _DOTS.sub("", bare)
-    singular = unit[:-1] if len(unit) > 3 and unit.endswith("s") else unit
-    return _UNITS.get(singular.lower(), singular)
+def _lists(left: Several, right: Several, depth: int) -> Comparison | None:
+    kinds = {left.kind, right.kind}
+    if kinds == {Kind.NAMED}:
+        if left.names != right.names:
+            return _DIFFERENT
+        return _ordered(left.parts, right.parts, depth)
+    if Kind.SET in kinds and kinds & {Kind.TUPLE, Kind.NAMED}:
+        return _DIFFERENT
+    if kinds <= {Kind.SET, Kind.LIST}:
+        return _unordered(left.parts, right.parts, depth)
+    return _ordered(left.parts, right.parts, depth)
+
+
+def _ordered(left: Sequence[str], right: Sequence[str], depth: int) -> Comparison | None:
+    if len(left) != len(right):
+        return _DIFFERENT
+    found = [_compare(a, b, depth + 1) for a, b in zip(left, right, strict=True)]
+    if _DIFFERENT in found:
+        return _DIFFERENT
+    return Rung.TUPLE if all(isinstance(one, Rung) for one in found) else None
+
+
+def _unordered(left: Sequence[str | Span], right: Sequence[str | Span], depth: int) -> Comparison | None:
+    """Each part of one side with one of the other's. What is named twice counts twice."""
+    open_parts = list(right)
+    doubtful = len(left) != len(right)
+    if doubtful and all(isinstance(part, str) and quantity(part) for part in [*left, *right]):
+        return _DIFFERENT
+    unmatched: list[str | Span] = []
+    for part in left:
+        match = next((other for other in open_parts if isinstance(_part(part, other, depth), Rung)), None)
+        if match is None:
+            unmatched.append(part)
+        else:
+            open_parts.remove(match)
+    if not unmatched and not open_parts:
+        return Rung.SET
+    for part in unmatched:
+        if len(left) == len(right) and all(_part(part, other, depth) == _DIFFERENT for other in open_parts):
+            return _DIFFERENT
+    return None
+
+
+def _part(one: str | Span, other: str | Span, depth: int) -> Comparison | None:
+    if isinstance(one, Span) and isinstance(other, Span):
+        if (one.low_closed, one.high_closed) != (other.low_closed, other.high_closed):
+            return _DIFFERENT
+        return _ordered((one.low, one.high), (other.low, other.high), depth)
+    if isinstance(one, str) and isinstance(other, str):
+        return _compare(one, other, depth + 1)
+    return _DIFFERENT
+
+
+def _formulas(first: str, second: str) -> Comparison:
+    """A question for algebra, when both are formulas and their units agree."""
+    left, left_unit = _split_unit(first)
+    right, right_unit = _split_unit(second)
+    if is_words(first) or is_words(second) or _has_words(left) or _has_words(right) or _other_case(left, right):
+        return _DIFFERENT
+    if left_unit.empty or right_unit.empty or left_unit == right_unit:
+        if key(left) == key(right):
+            return Rung.NUMBER
+        return Question(as_formula(left), as_formula(right))
+    if left_unit.dimensions != right_unit.dimensions:
+        return _DIFFERENT
+    ratio = left_unit.factor / right_unit.factor
+    return Question(f"({as_formula(left)})\\cdot\\frac{{{ratio.numerator}}}{{{ratio.denominator}}}", as_formula(right))
+
+
+def _split_unit(text: str) -> tuple[str, Unit]:
+    match = _TRAILING_UNIT.fullmatch(text)
+    if match is None or TRIGONOMETRY.search(text):
+        return text, NO_UNIT
+    name = match["unit"].strip()
+    glued = text[match.start("unit") - 1] != " " and len(name) == 1 and name != "°"
+    unit = parse_unit(name) if known(name) and not glued else None
+    return (match["formula"], unit) if unit is not None else (text, NO_UNIT)
+
+
+def _has_words(text: str) -> bool:
+    """Whether letters in it spell words or labels of points rather than variables."""
+    bare = _COMMAND.sub(" ", _BEGIN.sub(" ", text))
+    if _IDEOGRAPH.search(bare):
+        return True
+    for run in _LETTERS_RUN.findall(bare):
+        if run in _FUNCTIONS:
+            continue
+        if len(run) > 3 or run.lower() in _SHORT_WORDS or run.isupper() or not run.isascii() or known(run):
+            return True
+    return False
+
+
+def _other_case(one: str, other: str) -> bool:
+    """Whether a variable of one is in the other as a capital, or the reverse: math-verify takes «a» for «A»."""
+    left, right = set(_LETTER_ALONE.findall(one)), set(_LETTER_ALONE.findall(other))
+    return any(letter.swapcase() in right and letter not in right for letter in left)

@@ -1,0 +1,52 @@
+"""Grading one output, for programs and notebooks.
+
+The first answer that only algebra can compare starts a math-verify worker, which stays for the process and ends with
+it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Sequence
+
+from captionqa.core import grading
+from captionqa.core.grading import Equivalence, Grade
+from captionqa.run.equivalence import Equivalences
+
+_lock = threading.Lock()
+_workers: Equivalences | None = None
+
+
+def grade(output: str, gold: str, choices: Sequence[str] = (), *, finish_reason: str | None = None) -> Grade:
+    """Whether an output answers its question rightly, from any thread: `Grade` has ``correct``, ``verdict``,
+    ``predicted`` (the letter, or the open answer as written), ``method`` and ``reason``; docs/grading.md explains them.
+
+    Raises:
+        ValueError: the gold cannot be used: empty, an unbalanced box, none of the choices.
+        CaptionQAError: math-verify does not start.
+    """
+    return grading.grade(output, gold, choices, finish_reason=finish_reason, equivalent=_equivalent)
+
+
+def _equivalent(gold: str, answer: str) -> Equivalence:
+    global _workers
+    with _lock:
+        if _workers is None:
+            _workers = Equivalences(1)
+            atexit.register(_workers.close)
+        workers = _workers
+    return workers.compare(gold, answer)
+
+
+def _forget() -> None:
+    """A forked child starts a worker of its own: two processes on one pair of pipes take each other's verdicts."""
+    global _lock, _workers
+    _lock = threading.Lock()
+    if _workers is not None:
+        atexit.unregister(_workers.close)
+        _workers = None
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,120 @@
+r"""Short LaTeX and plain answers in one spelling, and the same for math-verify.
+
+Text flows in and out. Only the dressing goes: markup, spacing, synonyms of signs. Never evaluates, never drops a unit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from captionqa.core.answers.sections import normalise
+
+_WRAPPED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\(?:left|right|displaystyle|textstyle|limits|(?:big|Big|bigg|Bigg)[lr]?)(?![A-Za-z])", ""),
+        (r"\\(?:dfrac|tfrac|cfrac)(?![A-Za-z])", r"\\frac"),
+        (r"\\(?:[,;:! ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|~", " "),
+        (r"\\\$\s?(\d[\d,]*(?:\.\d+)?)", r" \1 dollars "),
+        (r"^\s*\$(\d[\d,]*(?:\.\d+)?)\s*$", r"\1 dollars"),
+        (r"\\[()\[\]]|\$(?!\d)|(?<!\\)\$", " "),
+        (r"\\\$", " "),
+        (r"\\%|\bpercent\b", "%"),
+        (r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|\bdegrees?\b", "°"),
+        (r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}"),
+        (r"(?:√|\\sqrt)\s?(\d+|[a-z])(?![\w{])", r"\\sqrt{\1}"),
+        (r"√\s?\{", r"\\sqrt{"),
+        (r"√\s?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"π", r"\\pi "),
+        (r"\\(?:cdot|times)(?![A-Za-z])|[×·]", "*"),
+        (r"\\leq?(?![A-Za-z])|<=|≤", "≤"),
+        (r"\\geq?(?![A-Za-z])|>=|≥", "≥"),
+        (r"\\neq?(?![A-Za-z])", "≠"),
+        (r"\\infty(?![A-Za-z])", "∞"),
+        (r"\\(?:approx|thickapprox)(?![A-Za-z])|^\s*[≈~]", ""),
+        (r"([\^_])\{(\w)\}", r"\1\2"),
+        (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match.group().translate(_RAISED)}}}"),
+        (r"\^\{(\d)\}", r"^\1"),
+        (r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
+        (r"(?<![\\A-Za-z])sqrt\s?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (r"∠", r"\\angle "),
+        (r"[△Δ](?=\s?[A-Z]{3})", r"\\triangle "),
+        (r"∥|//(?=\s?[A-Z]{2})", r"\\parallel "),
+        (r"⊥", r"\\perp "),
+        (r"\\cup(?![A-Za-z])", "∪"),
+        (r"\\in(?![A-Za-z])", "∈"),
+        (r"\\pm(?![A-Za-z])|\+/-", "±"),
+        (r"\\(?:emptyset|varnothing)(?![A-Za-z])|\\\{\s*\\\}", "∅"),
+        (r"\\[lr]brace(?![A-Za-z])", lambda match: "\\{" if match.group()[1] == "l" else "\\}"),
+        (r"\\(?:lor|vee)(?![A-Za-z])", " or "),
+        (r"\\(?:gt)(?![A-Za-z])", ">"),
+        (r"\\(?:lt)(?![A-Za-z])", "<"),
+        (r"\binf(?:inity)?\b|\boo\b", "∞"),
+        (r"\s+(?=\^)", ""),
+    )
+)
+
+_FORMULA = str.maketrans(
+    {"∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\neq ", "∪": r"\cup ", "∈": r"\in ", "±": r"\pm "}
+    | {"∅": r"\emptyset ", "*": r"\cdot ", "%": r"\%", "°": r"^{\circ}"}
+)
+TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?°")
+_SPACES = re.compile(r"(?<!\d) | (?!\d)")
+_WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
+_ARTICLE = re.compile(r"(?:a|an|the) (?=[^\W\d_]{3})", re.IGNORECASE)
+_INDEX = re.compile(r"(?<=[A-Za-z])_(?=\d)")
+"""«H_2O» is «H2O»; but a base is none: 101_2."""
+
+
+def clean(text: str) -> str:
+    """The text without LaTeX cosmetics, outer braces and final punctuation."""
+    text = normalise(text)
+    for _ in range(4):
+        text, count = _WRAPPED.subn(r" \1 ", text)
+        if not count:
+            break
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    text = " ".join(text.replace("**", " ").replace("`", " ").split()).rstrip(".;:,。 ").strip()
+    while len(text) > 1 and (text[0], text[-1]) in (("{", "}"), ("(", ")")) and _encloses(text):
+        text = text[1:-1].strip()
+    return text
+
+
+def _encloses(text: str) -> bool:
+    """Whether the outer brackets belong together and hold no list: «(3,4)» is a pair, «(5)» is 5."""
+    depth = 0
+    for place, char in enumerate(text):
+        depth += (char in "({") - (char in ")}")
+        if depth == 0:
+            return place == len(text) - 1 and "," not in text
+    return False
+
+
+def as_formula(text: str) -> str:
+    """Cleaned text in LaTeX again; degrees within a sine are an angle and not a number."""
+    if TRIGONOMETRY.search(text):
+        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
+    return text.translate(_FORMULA)
+
+
+def is_words(text: str) -> bool:
+    """Whether the cleaned text has nothing but words."""
+    return _WORDS.fullmatch(text) is not None
+
+
+def key(text: str) -> str:
+    """What two cleaned texts share when they are the same but for blanks, and words but for case and an article."""
+    text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
+    if is_words(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
+        return " ".join(text.casefold().split())
+    if "\\" not in text:
+        text = _INDEX.sub("", text)
+    return _SPACES.sub("", text)

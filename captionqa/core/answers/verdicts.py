@@ -1,0 +1,70 @@
+"""Options judged one by one («A) incorrect, B) correct»), and short texts that name a single option.
+
+In: text blanked by `sections.without_markup`, and the options. Out: readings; none where more than one is called
+correct.
+"""
+
+from __future__ import annotations
+
+import re
+
+from captionqa.core.answers.letters import Reading
+from captionqa.core.answers.options import LETTERS, Options, tokens
+
+_WRONG = r"incorrect|not correct|wrong|not right|✗|✘|❌|×|错误|不正确|不对|错"
+_RIGHT = r"correct|right|✓|✔|✅|√|正确|对"
+_LINE = re.compile(
+    rf"^[\s\-•>\"']{{0,12}}(?i:(?:option|choice|选项)\s?)?[(\[]?(?P<letter>[A-Z])(?:[)\].:、]|选?项|(?=\s?[-–:?]))"
+    rf"(?P<text>[^\n]{{0,300}}?)(?:[\s:\-–—=→>(,.]{{1,8}}|(?<=[:、项]))(?:this (?:is|one is) |is |is the )?"
+    rf"(?i:(?P<wrong>{_WRONG})|(?P<right>{_RIGHT}))"
+    r"(?:[\s.!)。,;]*$|(?:[.!)]|\s?[-–:,。;]|\s(?:because|since|as)\b))",
+    re.MULTILINE,
+)
+_ASKED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])[)\]]?\?\s{0,2}(?P<verdict>[Yy]es|[Nn]o)\b")
+_NAMED = re.compile(r"(?:(?i:\b(?:option|choice)\s)[(\[]?|[(\[](?=[A-Z][)\]]))(?P<letter>[A-Z])(?![\w'-])")
+_ANY_LETTER = re.compile(r"(?<![\w'-])[B-HJ-Z](?![\w'-])")
+_DOUBT = re.compile(
+    r"\b(?:not|never|neither|nor|none|no|cannot|incorrect|wrong|false|unlikely|if|might|may|could|whether|or|either|but"
+    r"|however|although|while|eliminated?|ruled|except)\b|n't\b|不|错",
+    re.IGNORECASE,
+)
+_SHORT_CHARS = 200
+
+
+def only_correct(text: str, options: Options) -> Reading | None:
+    """The one option that is called correct where at least one other is called incorrect, and none is called both."""
+    right: dict[str, Reading] = {}
+    wrong: set[str] = set()
+    for match in _LINE.finditer(text):
+        letter = match["letter"]
+        if letter not in options.letters:
+            continue
+        if match["right"]:
+            right[letter] = Reading(letter, None, match.start("letter"), match.end())
+        else:
+            wrong.add(letter)
+    for match in _ASKED.finditer(text):
+        letter = match["letter"]
+        if letter in options.letters and match["verdict"].lower() == "yes":
+            right[letter] = Reading(letter, None, match.start("letter"), match.end())
+        elif letter in options.letters:
+            wrong.add(letter)
+    if len(right) != 1 or not wrong - right.keys() or wrong & right.keys():
+        return None
+    return next(iter(right.values()))
+
+
+def only_named(text: str, options: Options) -> Reading | None:
+    """«Option C matches the description»: one option named as one, no other letter and no other option's text."""
+    stripped = text.strip()
+    if len(stripped) > _SHORT_CHARS or _DOUBT.search(stripped):
+        return None
+    named = list(_NAMED.finditer(text))
+    letters = {match["letter"] for match in named} | set(_ANY_LETTER.findall(text))
+    if len(letters) != 1 or not named or named[0]["letter"] not in options.letters:
+        return None
+    letter = named[0]["letter"]
+    index = LETTERS.index(letter)
+    if any(mention.index != index for mention in options.mentions(tokens(text))):
+        return None
+    return Reading(letter, None, named[0].start("letter"), named[0].end())
