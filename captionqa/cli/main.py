@@ -23,6 +23,7 @@ COMMANDS = {
     "slurm": "Render and submit job scripts; watch the jobs.",
     "export": "Write a run's JSON files again from its journals; merges shards.",
     "score": "Grade recorded outputs again, or outputs produced elsewhere, without a server.",
+    "report": "Write a run as one HTML file with pictures; two runs side by side.",
     "ask": "Ask one question about images; the answer comes as it is written.",
     "chat": "Talk with a model about images.",
     "prompts": "List and show prompt styles.",
