@@ -33,6 +33,7 @@ _HEADLINE = {
     "completion_tokens": "tokens written",
 }
 """Fields of a summary that stand beside its main number."""
+_ONLY_IF_ANY = ("truncated", "failed", "pending")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -84,7 +85,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown = [
         (words, percent(value) if name.endswith("accuracy") or name.startswith("accuracy") else count(value))
         for name, words in _HEADLINE.items()
-        if (value := summary.get(name)) is not None
+        if (value := summary.get(name)) is not None and (value or name not in _ONLY_IF_ANY)
     ]
     bounds = ends(summary.get("accuracy_bounds"))
     if bounds is not None:

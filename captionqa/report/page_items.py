@@ -5,7 +5,8 @@ In: result rows, failures, captions. Out: dictionaries, without what is None. Pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 VERDICTS = ("wrong", "unparsed", "truncated", "failed", "correct")
@@ -22,14 +23,19 @@ def verdict_of(row: Mapping[str, Any]) -> str:
 
 def question_item(qid: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """An answered question, as one answer to it."""
-    return {**_question(qid, row), "verdict": verdict_of(row), "answers": [answer_of(row)]}
+    return {**question_of(qid, row), "verdict": verdict_of(row), "answers": [answer_of(row)]}
 
 
 def failed_item(item_id: str, failure: Mapping[str, Any]) -> dict[str, Any]:
     """An item without an answer; ``failure`` may have the question's own fields, too."""
-    reason = ": ".join(str(failure[name]) for name in ("outcome", "reason") if failure.get(name))
-    said = {"verdict": "failed", "method": reason, "reason": bounded(failure.get("detail"), MOST_CHARACTERS // 2)}
-    return {**_question(item_id, failure), "verdict": "failed", "answers": [_without_none(said)]}
+    return {**question_of(item_id, failure), "verdict": "failed", "answers": [failure_of(failure)]}
+
+
+def failure_of(failure: Mapping[str, Any]) -> dict[str, Any]:
+    """Why a run has no answer to a question: what kind of failure stands where the method stands otherwise."""
+    kind = ": ".join(str(failure[name]) for name in ("outcome", "reason") if failure.get(name))
+    detail = bounded(failure.get("detail"), MOST_CHARACTERS // 2)
+    return _without_none({"verdict": "failed", "method": kind or None, "reason": detail})
 
 
 def caption_item(name: str, caption: str) -> dict[str, Any]:
@@ -53,6 +59,17 @@ def answer_of(row: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
+def asked(question: str | None, choices: Sequence[str]) -> str | None:
+    """The question as people read it: without placeholders before it, and without its list of choices, which the page
+    shows by itself. Nothing is cut that is not such a list to its last line."""
+    if question is None:
+        return None
+    text = re.sub(r"\A(\s*<image>)+\s*", "", question)
+    head, found, tail = text.rpartition("\nChoices:\n")
+    listed = [re.sub(r"\A\(?[A-Z][).:]\s*", "", line.strip()) for line in tail.strip().splitlines()]
+    return head.rstrip() if found and listed == list(choices) else text
+
+
 def bounded(text: object, most: int) -> str | None:
     """The text, its middle left out where it is longer than ``most`` characters: how an answer begins and how it ends
     are what one wants to see."""
@@ -65,11 +82,12 @@ def bounded(text: object, most: int) -> str | None:
     return f"{text[:half]}\n… {len(text) - 2 * half:,} characters are left out here …\n{text[-half:]}"
 
 
-def _question(qid: str, row: Mapping[str, Any]) -> dict[str, Any]:
+def question_of(qid: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked, and what is right."""
     return _without_none(
         {
             "id": qid,
-            "question": bounded(row.get("question"), MOST_CHARACTERS // 2),
+            "question": bounded(asked(row.get("question"), row.get("choices") or ()), MOST_CHARACTERS // 2),
             "choices": [bounded(choice, MOST_CHARACTERS // 10) for choice in row.get("choices") or ()] or None,
             "gold": bounded(row.get("gt_answer"), MOST_CHARACTERS // 10),
             "goldLetter": row.get("gt_letter"),

@@ -99,16 +99,13 @@
 
   const answer = (given, key, named) => {
     const how = make("p", { class: "how" });
-    if (named) how.append(make("b", {}, given.run), " · ");
-    if (data.kind !== "captions" || given.verdict) {
-      how.append(make("span", { class: `verdict text-${given.verdict}` }, words(given.verdict)));
-      const read = given.predicted ?? given.letter;
-      if (read !== undefined) how.append(" · read ", make("b", {}, read));
-      if (given.shown) how.append(` (shown as ${given.shown})`);
-      if (given.method) how.append(" by ", make("code", {}, given.method));
-      if (given.reason) how.append(` · ${given.reason}`);
-      if (given.finish && given.finish !== "stop") how.append(` · ended by ${given.finish}`);
-    }
+    const say = (...parts) => how.append(how.childNodes.length ? " · " : "", ...parts);
+    if (named) say(make("b", {}, given.run), " ", make("span", { class: `verdict text-${given.verdict}` }, words(given.verdict)));
+    const read = given.predicted ?? given.letter;
+    if (read !== undefined) say("read ", make("b", {}, read), given.shown ? ` (shown as ${given.shown})` : "");
+    if (given.method) say(read === undefined ? "" : "by ", make("code", {}, given.method));
+    if (given.reason) say(given.reason);
+    if (given.finish && given.finish !== "stop") say(`ended by ${given.finish}`);
     const parts = [how.childNodes.length ? how : null];
     if (given.output !== undefined) parts.push(...(given.output ? folding(given.output, `${key}/output`) : [make("p", { class: "how" }, "the output is empty")]));
     if (given.reasoning) {
