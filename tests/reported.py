@@ -54,7 +54,7 @@ def write_qa(
     questions: Path | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> RunPaths:
-    """The exports of a question run; its metrics are counted from the rows, ``metrics`` adds to them or changes them."""
+    """The exports of a question run; metrics are counted from the rows, ``metrics`` adds to them."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = RunPaths(folder, f"{name}_qa")
     rows, failed = list(rows), failed or {}
@@ -132,7 +132,13 @@ def comparison(a: RunPaths, b: RunPaths) -> dict[str, Any]:
     sides = zip((a, b), (right_a, right_b), strict=True)
     return {
         "runs": [
-            {"name": p.stem, "model": f"org/{p.stem}", "accuracy": sum(r.values()) / len(r), "interval": None, "n": len(r)}
+            {
+                "name": p.stem,
+                "model": f"org/{p.stem}",
+                "accuracy": sum(r.values()) / len(r),
+                "interval": None,
+                "n": len(r),
+            }
             for p, r in sides
         ],
         "pairs": [

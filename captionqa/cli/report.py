@@ -9,8 +9,8 @@ import click
 
 from captionqa.cli.options import FILE, FOLDER, option
 
-HELP = """Write a run as one HTML file that needs no network: accuracy with its interval, categories, outcomes, how answers
-were read, what the run is, and a list of items with pictures to filter and search. Two runs are compared.
+HELP = """Write a run as one HTML file that needs no network: accuracy with its interval, categories, outcomes, how
+answers were read, what the run is, and a list of items with pictures to filter and search. Two runs are compared.
 
 RUN is a *.run.json file, any other file of the run, or a folder that holds one run. The report shows what the run's
 JSON files say; `captionqa export RUN` writes those again.
@@ -38,8 +38,12 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="List every item; the file grows with the run.")
 @click.option("--thumbnails/--no-thumbnails", default=True, help="Whether pictures are part of the file.")
 @click.option("--dataset-path", type=FOLDER, help="Where the images are now, when they were moved.")
-@click.option("--follow-symlinks", is_flag=True, help="Show images behind links that lead out of the data set's folder.")
-def report(runs: tuple[Path, ...], output_dir: Path, output: Path | None, items: int, everything: bool, **how: Any) -> int:
+@click.option(
+    "--follow-symlinks", is_flag=True, help="Show images behind links that lead out of the data set's folder."
+)
+def report(
+    runs: tuple[Path, ...], output_dir: Path, output: Path | None, items: int, everything: bool, **how: Any
+) -> int:
     from captionqa.errors import ExitCode, UsageError
     from captionqa.report.html import ReportOptions, write_report
     from captionqa.run.store import find_run

@@ -1,7 +1,7 @@
 """What a run has exported, read entry by entry: a report of 200,000 questions does not hold them all.
 
-In: the paths of a run. Out: its description, its summary or metrics, and its entries in their order. Never grades, never
-reads a journal: a report shows what the files say.
+In: the paths of a run. Out: its description, its summary or metrics, and its entries in their order. Never grades,
+never reads a journal: a report shows what the files say.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _HEADLINE = {
     "total_questions": "graded",
     "correct_answers": "right",
     "macro_accuracy": "mean over categories",
-    "accuracy_of_all": "right of all, failed ones too",
-    "accuracy_of_read": "right of those that could be read",
+    "accuracy_of_all": "accuracy over all",
+    "accuracy_of_read": "accuracy over readable",
     "chance_accuracy": "chance",
     "truncated": "cut at max_tokens",
     "failed": "no answer",
@@ -89,7 +89,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     bounds = ends(summary.get("accuracy_bounds"))
     if bounds is not None:
-        shown.append(("whatever the rest would have been", f"{percent(bounds[0])} to {percent(bounds[1])}"))
+        shown.append(("its bounds", f"{percent(bounds[0])} to {percent(bounds[1])}"))
     return shown
 
 

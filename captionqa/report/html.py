@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from captionqa import __version__
+from captionqa.errors import CaptionQAError
 from captionqa.report import figures
 from captionqa.report.exported import Exported, read_exported
 from captionqa.report.page_items import CAPTIONED, VERDICTS, caption_item, failed_item, question_item, verdict_of
@@ -54,7 +55,7 @@ class Listed:
 
 
 def write_report(paths: RunPaths, options: ReportOptions = ReportOptions(), output: Path | None = None) -> Path:
-    """Write the report of a run. Returns its path, ``<stem>_report.html`` beside the exports unless ``output`` is given.
+    """Write the report of a run. Returns its path: ``<stem>_report.html`` beside the exports, or ``output``.
 
     Raises: InputError when there are no exports yet, JournalCorrupt, SaveFailed.
     """
@@ -65,6 +66,15 @@ def write_report(paths: RunPaths, options: ReportOptions = ReportOptions(), outp
     return path
 
 
+def report_after_run(paths: RunPaths, options: ReportOptions, say: Callable[[str], None]) -> Path | None:
+    """The report that ends a run. A run that was saved is not spoilt by its report: what stands in the way is said."""
+    try:
+        return write_report(paths, options)
+    except CaptionQAError as error:
+        say(f"the report was not written (`captionqa report {paths.identity}` tries again): {error}")
+        return None
+
+
 def write_page(path: Path, template: str, view: Mapping[str, Any]) -> None:
     """Render ``template`` with ``view``, whose ``payload`` is the JSON block. Raises: SaveFailed."""
     style, script = (_PAGE / "report.css").read_text("utf-8"), (_PAGE / "report.js").read_text("utf-8")
@@ -72,18 +82,18 @@ def write_page(path: Path, template: str, view: Mapping[str, Any]) -> None:
         **view,
         "figures": figures,
         "version": __version__,
-        "style": Markup(style),  # noqa: S704 (our own file)
-        "script": Markup(script),  # noqa: S704 (likewise)
+        "style": Markup(style),
+        "script": Markup(script),
         "policy": (
             f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
             "base-uri 'none'; form-action 'none'"
         ),
-        "payload": Markup(json_for_html(view["payload"])),  # noqa: S704 (escaped there)
+        "payload": Markup(json_for_html(view["payload"])),
     }
     text = _ENVIRONMENT.get_template(template).render(values)
     with replacing(path) as file:
-        # Half of a surrogate pair (a broken answer, a file name that is no UTF-8) is no UTF-8: «\udce9» is readable in the
-        # HTML, and in the JSON block it is the very escape that stands for it.
+        # Half of a surrogate pair (a broken answer, a file name that is no UTF-8) is no UTF-8: «\udce9» is readable in
+        # the HTML, and in the JSON block it is the very escape that stands for it.
         file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
@@ -114,7 +124,7 @@ def pictures_for(
 
 def _questions(exported: Exported, options: ReportOptions) -> dict[str, Any]:
     tally = QuestionTally()
-    selection: Selection[Listed] = Selection(options.items, VERDICTS)
+    selection: Selection[Listed] = Selection(options.items, VERDICTS, filler=VERDICTS[-1])
     for qid, row in exported.answers():
         tally.add(row)
         verdict = verdict_of(row)
@@ -136,7 +146,7 @@ def _questions(exported: Exported, options: ReportOptions) -> dict[str, Any]:
 
 def _captions(exported: Exported, options: ReportOptions) -> dict[str, Any]:
     tally = CaptionTally()
-    selection: Selection[Listed] = Selection(options.items, CAPTIONED)
+    selection: Selection[Listed] = Selection(options.items, CAPTIONED, filler=CAPTIONED[-1])
     for name, caption in exported.answers():
         tally.add(caption)
         if selection.wants("captioned", name):

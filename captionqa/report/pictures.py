@@ -38,7 +38,9 @@ class Pictures:
     """Positions in ``table``, for each item in their order."""
 
 
-def gather(identity: Mapping[str, Any], items: Sequence[Shown], *, dataset: Path | None, follow_symlinks: bool) -> Pictures:
+def gather(
+    identity: Mapping[str, Any], items: Sequence[Shown], *, dataset: Path | None, follow_symlinks: bool
+) -> Pictures:
     """The images of ``items``.
 
     Args:

@@ -1,7 +1,7 @@
 """Which of a run's items a report lists, when it cannot list them all.
 
-In: every item with its verdict, one at a time. Out: the chosen ones. What is not right comes first; where a group has to
-be cut it is a sample, the same for the same seed, and it does not depend on the order of the data set. Pure; memory is
+In: every item with its verdict, one at a time. Out: the chosen ones. What is not right comes first; where a group has
+to be cut it is a sample, the same for the same seed, and it does not depend on the order of the data set. Pure; memory is
 bounded by the limit.
 """
 
@@ -19,14 +19,15 @@ ItemT = TypeVar("ItemT")
 class Selection(Generic[ItemT]):
     """At most ``limit`` of the items added; None keeps all."""
 
-    def __init__(self, limit: int | None, groups: Sequence[str], seed: int = 0) -> None:
-        """``groups``: the verdicts, in the order in which items are listed; the last is what went right, and fills
-        what the others leave."""
+    def __init__(self, limit: int | None, groups: Sequence[str], *, filler: str | None = None, seed: int = 0) -> None:
+        """``groups``: the verdicts, in the order in which items are listed; ``filler``: the one of them that gets what
+        the others leave (what went right)."""
         self.counts: Counter[str] = Counter()
         """Items added, by verdict."""
         self._limit = limit
         self._seed = seed
         self._groups = tuple(groups)
+        self._filler = filler
         self._kept: dict[str, list[tuple[int, int, ItemT]]] = {group: [] for group in groups}
         """Heaps of (rank below zero, order of adding, item): the greatest rank lies on top and is the next to go."""
 
@@ -50,7 +51,7 @@ class Selection(Generic[ItemT]):
 
     def chosen(self) -> list[ItemT]:
         """By verdict, within a verdict in the order of adding."""
-        places = shares({group: self.counts[group] for group in self._groups}, self._limit)
+        places = shares({group: self.counts[group] for group in self._groups}, self._limit, self._filler)
         listed: list[ItemT] = []
         for group in self._groups:
             best = heapq.nlargest(places[group], self._kept[group], key=lambda entry: entry[:2])
@@ -63,17 +64,17 @@ class Selection(Generic[ItemT]):
         return -1 - int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
 
 
-def shares(counts: Mapping[str, int], limit: int | None) -> dict[str, int]:
-    """How many of each group are listed: all groups but the last share the limit, small ones whole and large ones alike;
-    the last gets what is left. Adds up to the limit, or to all items if they are fewer."""
+def shares(counts: Mapping[str, int], limit: int | None, filler: str | None = None) -> dict[str, int]:
+    """How many of each group are listed: the groups share the limit, small ones whole and large ones alike; ``filler``
+    gets what they leave. Adds up to the limit, or to all items if they are fewer."""
     if limit is None or sum(counts.values()) <= limit:
         return dict(counts)
-    *first, last = counts
     places = dict.fromkeys(counts, 0)
-    left, waiting = limit, sorted(first, key=counts.__getitem__)
+    left, waiting = limit, sorted((group for group in counts if group != filler), key=counts.__getitem__)
     while waiting:
         group = waiting.pop(0)  # the smallest: what it does not need of its share goes to the others
         places[group] = min(counts[group], left // (len(waiting) + 1))
         left -= places[group]
-    places[last] = min(counts[last], left)
+    if filler is not None:
+        places[filler] = min(counts[filler], left)
     return places
