@@ -106,7 +106,8 @@ def draw(path: Path, number: int = 0, size: tuple[int, int] = (640, 480)) -> Pat
     """A picture that no other number has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.new("RGB", size, (number * 37 % 256, number * 91 % 256, 200))
-    ImageDraw.Draw(picture).ellipse((40, 40, size[0] - 40, size[1] - 40), fill=COLORS[number % 4])
+    edge = size[1] // 8
+    ImageDraw.Draw(picture).ellipse((edge, edge, size[0] - edge, size[1] - edge), fill=COLORS[number % 4])
     picture.save(path)
     return path
 

@@ -115,11 +115,12 @@ def _from_question_set(
                 if not wanted:
                     return
         except InputError as error:  # the set is gone, or is no question set any more
-            why = f"is no file, and the question set cannot be read: {error}"
-            for rest in wanted.values():
+            why = f"is part of the question set, which cannot be read: {error}"
+            for qid, rest in wanted.items():
                 for number, position, source in rest:
+                    inside = source.name == f"{qid}#{position}"  # bytes without a path of their own are named so
                     missing = ImageSource(source.name, problem=ImageProblem.MISSING, detail=why)
-                    yield number, position, missing if source.problem is None else source
+                    yield number, position, missing if inside else source
             return
         for rest in wanted.values():
             yield from rest

@@ -1,8 +1,8 @@
 """Which of a run's items a report lists, when it cannot list them all.
 
 In: every item with its verdict, one at a time. Out: the chosen ones. What is not right comes first; where a group has
-to be cut it is a sample, the same for the same seed, and it does not depend on the order of the data set. Pure; memory is
-bounded by the limit.
+to be cut it is a sample, the same for the same seed, and it does not depend on the order of the data set. Pure; memory
+is bounded by the limit.
 """
 
 from __future__ import annotations

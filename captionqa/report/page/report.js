@@ -170,6 +170,7 @@
     }
     list.append(...chunks.map((chunk) => chunk.box));
     if (!chunks.length) list.append(make("p", { class: "empty" }, items.length ? "No item fits these filters." : "There are no items."));
+    if (chunks.length) fill(chunks[0]); // now, so that no empty page flashes up
     for (const chunk of chunks) watcher.observe(chunk.box);
   };
 
