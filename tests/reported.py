@@ -119,14 +119,14 @@ def payload(path: Path) -> Any:
 
 
 def comparison(a: RunPaths, b: RunPaths) -> dict[str, Any]:
-    """What a comparison of two runs says, made from their results; the difference is a's accuracy minus b's."""
+    """What a comparison of two runs says, made from their results; the difference is b's accuracy minus a's."""
     rows = [json.loads(paths.export("_results.json").read_bytes()) for paths in (a, b)]
     right_a, right_b = ({qid: bool(r["is_correct"]) for qid, r in each.items()} for each in rows)
     categories = sorted({r["category"] for r in rows[0].values()})
     by_category = {c: [qid for qid, r in rows[0].items() if r["category"] == c] for c in categories}
 
     def difference(qids: Sequence[str]) -> dict[str, Any]:
-        found = sum(right_a[qid] - right_b[qid] for qid in qids) / len(qids)
+        found = sum(right_b[qid] - right_a[qid] for qid in qids) / len(qids)
         return {"n": len(qids), "difference": found, "interval": {"low": found - 0.1, "high": found + 0.1}}
 
     pairs = Counter((right_a[qid], right_b[qid]) for qid in right_a)

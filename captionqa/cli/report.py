@@ -41,8 +41,15 @@ Examples:
 @click.option(
     "--follow-symlinks", is_flag=True, help="Show images behind links that lead out of the data set's folder."
 )
+@click.option("--common", is_flag=True, help="Of two runs: compare what both have, where their question sets differ.")
 def report(
-    runs: tuple[Path, ...], output_dir: Path, output: Path | None, items: int, everything: bool, **how: Any
+    runs: tuple[Path, ...],
+    output_dir: Path,
+    output: Path | None,
+    items: int,
+    everything: bool,
+    common: bool,
+    **how: Any,
 ) -> int:
     from captionqa.errors import ExitCode, UsageError
     from captionqa.report.html import ReportOptions, write_report
@@ -57,5 +64,5 @@ def report(
     else:
         from captionqa.report.comparison_page import write_comparison
 
-        click.echo(write_comparison(paths[0], paths[1], options, output))
+        click.echo(write_comparison(paths[0], paths[1], options, output, common=common))
     return int(ExitCode.COMPLETE)

@@ -31,16 +31,21 @@ LABELS = {
 
 
 def write_comparison(
-    a: RunPaths, b: RunPaths, options: ReportOptions = ReportOptions(), output: Path | None = None
+    a: RunPaths,
+    b: RunPaths,
+    options: ReportOptions = ReportOptions(),
+    output: Path | None = None,
+    *,
+    common: bool = False,
 ) -> Path:
     """Write the comparison of two runs. Returns its path, ``<a>_vs_<b>_report.html`` beside a's exports unless
-    ``output`` is given.
+    ``output`` is given. ``common``: compare what both have where their question sets differ.
 
     Raises: UsageError when the runs cannot be compared, InputError without exports, JournalCorrupt, SaveFailed.
     """
     from captionqa.report.comparison import compare_runs
 
-    return write_compared(compare_runs([a, b]).to_dict(), a, b, options, output)
+    return write_compared(compare_runs([a, b], common=common).to_dict(), a, b, options, output)
 
 
 def write_compared(
@@ -79,6 +84,8 @@ def _view(comparison: Mapping[str, Any], a: Exported, b: Exported, options: Repo
             for label, run, exported in zip("AB", comparison["runs"], (a, b), strict=True)
         ],
         "pair": pair,
+        "warnings": comparison.get("warnings") or [],
+        "other_differences": pair.get("identity_differences") or [],
         **differences(pair),
         "outcomes": {name: pair[field] for name, field in _QUADRANTS.items()},
         "labels": LABELS,
@@ -99,23 +106,13 @@ _QUADRANTS = {"both": "both", A_ONLY: "only_a", B_ONLY: "only_b", "neither": "ne
 
 
 def differences(pair: Mapping[str, Any]) -> dict[str, Any]:
-    """B's accuracy minus A's, over all and by category, with ends of intervals and the reach of their common axis.
+    """B's accuracy minus A's, over all and by category, with ends of intervals and the reach of their common axis."""
 
-    The sign that the pair was written with shows in its counts: who alone is right more often is ahead.
-    """
-    ahead = pair["only_b"] - pair["only_a"]
-    sign = -1 if pair["difference"] * ahead < 0 else 1
+    def told(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {"difference": part["difference"], "ends": figures.ends(part.get("interval")), "n": part["n"]}
 
-    def turned(part: Mapping[str, Any]) -> dict[str, Any]:
-        between = figures.ends(part.get("interval"))
-        return {
-            "difference": None if part["difference"] is None else sign * part["difference"],
-            "ends": between and tuple(sorted(sign * end for end in between)),
-            "n": part["n"],
-        }
-
-    overall = turned(pair)
-    categories = [{"name": name, **turned(part)} for name, part in (pair.get("categories") or {}).items()]
+    overall = told(pair)
+    categories = [{"name": name, **told(part)} for name, part in (pair.get("categories") or {}).items()]
     categories.sort(key=lambda row: (row["difference"] is None, -(row["difference"] or 0), row["name"]))
     extremes = [abs(end) for row in (overall, *categories) for end in (row["ends"] or (row["difference"] or 0.0,))]
     return {

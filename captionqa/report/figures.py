@@ -151,6 +151,11 @@ def facts(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield full, _text(inner)
 
 
+def setting(value: object) -> str:
+    """A part of an identity; «–» where a run has none."""
+    return "–" if value is None else _text(value)
+
+
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

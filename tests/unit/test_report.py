@@ -204,7 +204,8 @@ def test_images_inside_the_question_set_are_shown_from_there(tmp_path: Path) -> 
     pictures = [draw(tmp_path / f"{n}.png", n).read_bytes() for n in range(3)]
     for n in range(3):
         (tmp_path / f"{n}.png").unlink()
-    cells = [[{"bytes": pictures[0], "path": None}], [{"bytes": pictures[1], "path": "named.png"}], [], [{"bytes": pictures[0], "path": None}]]  # fmt: skip
+    first, named = {"bytes": pictures[0], "path": None}, {"bytes": pictures[1], "path": "named.png"}
+    cells = [[first], [named], [], [first]]
     table = {"qid": ["a", "b", "c", "d"], "question": ["?"] * 4, "answer": ["1"] * 4, "image": cells}
     pq.write_table(pa.table(table), tmp_path / "questions.parquet")
     names = {"a": ["a#0"], "b": ["named.png"], "c": ["c#0"], "d": ["d#0"]}
@@ -276,19 +277,14 @@ def test_an_interval_in_words(interval: object, words: str | None) -> None:
     assert figures.interval_words(interval) == words
 
 
-def test_a_comparison_is_told_as_b_minus_a_whichever_way_it_was_written(tmp_path: Path) -> None:
+def test_a_comparison_is_told_as_b_minus_a_on_an_axis_that_holds_every_interval(tmp_path: Path) -> None:
     a = write_qa(tmp_path / "a", [row("1"), row("2"), right("3"), row("4")])
     b = write_qa(tmp_path / "b", [right("1"), right("2"), row("3"), row("4")], name="other")
     (pair,) = comparison(a, b)["pairs"]
-    turned = {
-        **pair,
-        "difference": -pair["difference"],
-        "interval": [-pair["interval"]["high"], -pair["interval"]["low"]],
-    }
-    for given_pair in (pair, turned):
-        overall = differences({**given_pair, "categories": {}})["overall"]
-        assert overall["difference"] == pytest.approx(0.25)
-        assert overall["ends"] == pytest.approx((0.15, 0.35))
+    told = differences({**pair, "categories": {"x": {"n": 1, "difference": -0.2, "interval": [-0.41, 0.1]}}})
+    assert (told["overall"]["difference"], told["overall"]["ends"]) == (0.25, (0.15, 0.35))
+    assert told["reach"] == 0.5
+    assert [row["name"] for row in told["categories"]] == ["x"]
     path = write_compared(comparison(a, b), a, b)
     assert path == a.folder / "model_qa_vs_other_qa_report.html"
     page = payload(path)
