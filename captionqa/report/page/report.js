@@ -123,7 +123,7 @@
       const by = item.answers.filter((given) => given.letter === letter).map((given) => (item.answers.length > 1 ? `chosen by ${given.run}` : "chosen"));
       const gold = item.goldLetter === letter;
       const marks = [...(gold ? ["gold"] : []), ...by];
-      return make("li", { class: `${gold ? "gold " : ""}${by.length ? "chosen" : ""}` }, make("span", { class: "letter" }, letter), text, marks.length ? make("span", { class: "mark" }, marks.join(", ")) : null);
+      return make("li", { class: `${gold ? "gold " : ""}${by.length ? "chosen" : ""}` }, make("span", { class: "letter" }, letter), text === letter ? null : text, marks.length ? make("span", { class: "mark" }, marks.join(", ")) : null);
     }));
   };
 
