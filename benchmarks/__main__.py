@@ -1,4 +1,4 @@
-"""`python -m benchmarks [throughput|memory|resume|report|concurrency …]`: run some or all, print their tables as markdown."""
+"""`python -m benchmarks [throughput|memory|resume|report|concurrency …]`: run some or all, print markdown tables."""
 
 from __future__ import annotations
 

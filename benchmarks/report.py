@@ -40,7 +40,9 @@ def _row(folder: Path, questions: int) -> str:
     bare_s = _seconds(lambda: write_report(paths, ReportOptions(thumbnails=False)))
     report_s = _seconds(lambda: write_report(paths))
     size_mb = paths.export("_report.html").stat().st_size / 1e6
-    return f"| {questions} | {export_s:.2f} | {report_s:.2f} | {report_s / export_s:.2f} | {bare_s:.2f} | {size_mb:.1f} |"
+    return (
+        f"| {questions} | {export_s:.2f} | {report_s:.2f} | {report_s / export_s:.2f} | {bare_s:.2f} | {size_mb:.1f} |"
+    )
 
 
 def _seconds(do: Callable[[], object]) -> float:

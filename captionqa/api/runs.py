@@ -18,7 +18,7 @@ from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
 from captionqa.core.variants import Variation
 from captionqa.data.prompt_files import caption_styles, load_style, question_styles
 from captionqa.errors import InputError, SaveFailed, Stopped
-from captionqa.report.html import ReportOptions, report_after_run
+from captionqa.report.html import report_after_run
 from captionqa.run.generation import Generation, needs_choice
 from captionqa.run.image_list_task import ImageListTask
 from captionqa.run.session import Progress, Report, Settings, run_session
@@ -170,7 +170,7 @@ def _run(task: Task, server: Server, options: RunOptions, progress: Progress, fo
     report = apart(lambda remote: run_session(task, settings, progress, remote))
     result = _result(report)
     if options.report:
-        report_after_run(report.paths, ReportOptions(follow_symlinks=follow_symlinks), progress.say)
+        report_after_run(report.paths, progress.say, follow_symlinks=follow_symlinks)
     return result
 
 

@@ -30,7 +30,7 @@ Examples:
 def export(run: Path, output_dir: Path, report: bool, as_json: bool) -> int:
     from captionqa.cli.running import print_summary
     from captionqa.errors import ExitCode
-    from captionqa.report.html import ReportOptions, report_after_run
+    from captionqa.report.html import report_after_run
     from captionqa.run.store import find_run, read_identity, read_journals
     from captionqa.run.tasks import export_run
 
@@ -38,7 +38,7 @@ def export(run: Path, output_dir: Path, report: bool, as_json: bool) -> int:
     identity = read_identity(paths)
     assert identity is not None, "find_run found its file"
     summary = export_run(identity, paths, read_journals(paths))
-    page = report_after_run(paths, ReportOptions(), lambda text: click.echo(text, err=True)) if report else None
+    page = report_after_run(paths, lambda text: click.echo(text, err=True)) if report else None
     if as_json:
         click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
     else:

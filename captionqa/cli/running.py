@@ -20,7 +20,7 @@ from captionqa.core.variants import Variation
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
 from captionqa.errors import ExitCode, UsageError
-from captionqa.report.html import ReportOptions, report_after_run
+from captionqa.report.html import report_after_run
 from captionqa.report.progress import progress
 from captionqa.report.tables import captions_line, metrics_table, outcome_lines
 from captionqa.run.choosing import choose_key, choose_servers, choose_urls, key_words
@@ -178,7 +178,7 @@ def _page_of(report: Report, options: Options, say: Callable[[str], None]) -> Pa
     """The run as an HTML file, unless there is more to come: after a stop, or from other shards."""
     if not options["report"] or report.summary is None or report.exit_code is ExitCode.STOPPED:
         return None
-    return report_after_run(report.paths, ReportOptions(follow_symlinks=options["follow_symlinks"]), say)
+    return report_after_run(report.paths, say, follow_symlinks=options["follow_symlinks"])
 
 
 def _back_into_the_queue(report: Report, limit: int, say: Callable[[str], None]) -> None:

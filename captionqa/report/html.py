@@ -30,6 +30,8 @@ from captionqa.run.exports import replacing
 from captionqa.run.store import REPORT_SUFFIX, RunPaths
 
 DEFAULT_ITEMS = 1000
+PICTURES_AFTER_RUN_S = 20.0
+"""A job that ends owns its nodes no longer than that for pictures; most runs need a few seconds."""
 _PAGE = Path(__file__).parent / "page"
 
 
@@ -44,6 +46,8 @@ class ReportOptions:
     """Where the images are now, when not where the run found them."""
     follow_symlinks: bool = False
     """Show images behind links that lead out of the data set's folder."""
+    pictures_within_s: float | None = None
+    """How long thumbnails are begun; None makes all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,13 @@ def write_report(paths: RunPaths, options: ReportOptions = ReportOptions(), outp
     return path
 
 
-def report_after_run(paths: RunPaths, options: ReportOptions, say: Callable[[str], None]) -> Path | None:
-    """The report that ends a run. A run that was saved is not spoilt by its report: what stands in the way is said."""
+def report_after_run(paths: RunPaths, say: Callable[[str], None], *, follow_symlinks: bool = False) -> Path | None:
+    """The report that ends a run, in bounded time. A run that was saved is not spoilt by its report: what stands in the
+    way is said."""
     try:
-        return write_report(paths, options)
+        return write_report(
+            paths, ReportOptions(follow_symlinks=follow_symlinks, pictures_within_s=PICTURES_AFTER_RUN_S)
+        )
     except CaptionQAError as error:
         say(f"the report was not written (`captionqa report {paths.identity}` tries again): {error}")
         return None
@@ -116,6 +123,7 @@ def pictures_for(
         [item.shown for item in listed],
         dataset=options.dataset_path,
         follow_symlinks=options.follow_symlinks,
+        within_s=options.pictures_within_s,
     )
     for item, positions in zip(listed, pictures.by_item, strict=True):
         item.entry["images"] = positions

@@ -39,13 +39,19 @@ class Pictures:
 
 
 def gather(
-    identity: Mapping[str, Any], items: Sequence[Shown], *, dataset: Path | None, follow_symlinks: bool
+    identity: Mapping[str, Any],
+    items: Sequence[Shown],
+    *,
+    dataset: Path | None,
+    follow_symlinks: bool,
+    within_s: float | None = None,
 ) -> Pictures:
     """The images of ``items``.
 
     Args:
         dataset: the data set's folder now, when it is not where the run found it.
         follow_symlinks: accept images behind links that lead out of that folder, as a run may.
+        within_s: how long thumbnails are begun; what is left then is left out.
     """
     data = identity["data"]
     root = dataset or Path(data["dataset_path"])
@@ -79,7 +85,7 @@ def gather(
             if place(number, key, source):
                 yield key, source
 
-    for key, made in thumbnails(sources()):
+    for key, made in thumbnails(sources(), within_s):
         entry = pictures.table[places[key]]
         if made.url is not None:
             entry["url"] = made.url

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from captionqa.core.vision import ImagePolicy
 from captionqa.data.images import PILLOW_ERRORS, prepare_image
 from captionqa.errors import ImageError
 
-LONGEST_EDGE_PX = 256
-"""Shown at half of that on ordinary screens, sharp on those of double density."""
+LONGEST_EDGE_PX = 192
+"""Shown at 148. A noisy picture of this size still fits in one try; at 256 it took five, and three times as long."""
 MAX_BYTES = 8_000
 """Of one thumbnail, before base64 makes it a third larger."""
 _POLICY = ImagePolicy(max_pixels=LONGEST_EDGE_PX * LONGEST_EDGE_PX)
-_QUALITIES = ((1.0, 60), (1.0, 35), (0.7, 35), (0.5, 30), (0.25, 20))
+_QUALITIES = ((1.0, 60), (0.8, 35), (0.5, 30), (0.25, 20))
 """Scale and quality, tried in turn until a thumbnail is small enough; the last is taken as it is."""
+
+LEFT_OUT = "left out, so that the run could end; `captionqa report` makes the page with all pictures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,23 @@ class Thumbnail:
     """Why there is nothing to show."""
 
 
-def thumbnails(sources: Iterable[tuple[str, ImageSource]]) -> Iterator[tuple[str, Thumbnail]]:
+def thumbnails(
+    sources: Iterable[tuple[str, ImageSource]], within_s: float | None = None
+) -> Iterator[tuple[str, Thumbnail]]:
     """A thumbnail for each key, made in threads: Pillow works outside the interpreter's lock. In the order given; of
-    the bytes that sources carry no more than a few are held."""
+    the bytes that sources carry no more than a few are held. ``within_s``: how long thumbnails are begun."""
     threads = max(2, min(8, len(os.sched_getaffinity(0))))
+    began = time.monotonic()
+
+    def make(source: ImageSource) -> Thumbnail:
+        if within_s is not None and time.monotonic() - began > within_s:
+            return Thumbnail(None, f"{source.name}: {LEFT_OUT}")
+        return thumbnail(source)
+
     with ThreadPoolExecutor(threads, thread_name_prefix="thumbnail") as pool:
         waiting = []
         for key, source in sources:
-            waiting.append((key, pool.submit(thumbnail, source)))
+            waiting.append((key, pool.submit(make, source)))
             if len(waiting) > 4 * threads:
                 first, made = waiting.pop(0)
                 yield first, made.result()
@@ -77,7 +89,7 @@ def _small(picture: Image.Image) -> bytes:
         reduced = picture if scale == 1 else picture.resize(size)
         reduced.info = {}  # no comment and no colour profile: a profile alone may weigh more than the picture
         buffer = io.BytesIO()
-        reduced.save(buffer, "WEBP", quality=quality, method=2)
+        reduced.save(buffer, "WEBP", quality=quality, method=0)
         encoded = buffer.getvalue()
         if len(encoded) <= MAX_BYTES:
             break

@@ -200,6 +200,13 @@ def test_images_that_cannot_be_shown_have_their_reason_and_the_report_stands(tmp
         assert word in image["problem"]
 
 
+def test_pictures_that_take_too_long_are_left_out_and_said_so(tmp_path: Path) -> None:
+    draw(tmp_path / "x.jpg")
+    paths = write_qa(tmp_path, [row("q", image_paths=["x.jpg"])])
+    (image,) = payload(write_report(paths, ReportOptions(pictures_within_s=-1.0)))["images"]
+    assert image["problem"].startswith("x.jpg: left out")
+
+
 def test_images_inside_the_question_set_are_shown_from_there(tmp_path: Path) -> None:
     pictures = [draw(tmp_path / f"{n}.png", n).read_bytes() for n in range(3)]
     for n in range(3):
@@ -316,7 +323,7 @@ def test_a_report_that_cannot_be_written_spoils_no_run(tmp_path: Path) -> None:
     paths = write_qa(tmp_path, [row("q")])
     paths.export("_metrics.json").unlink()
     said: list[str] = []
-    assert report_after_run(paths, ReportOptions(), said.append) is None
+    assert report_after_run(paths, said.append) is None
     assert "the report was not written" in said[0]
     assert "_metrics.json: cannot be read" in said[0]
 
