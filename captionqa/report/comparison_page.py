@@ -131,7 +131,7 @@ def _listed(chosen: list[tuple[str, str]], a: Exported, b: Exported) -> list[Lis
         told = row_a if "question" in row_a else row_b
         answers = [{"run": label, **_answer(row)} for label, row in (("A", row_a), ("B", row_b))]
         entry = {**question_of(qid, told), "verdict": side, "answers": answers}
-        listed.append(Listed(entry, Shown(str(told.get("qid", qid)), told.get("image_paths") or ())))
+        listed.append(Listed(entry, Shown(str(told.get("variant_of", qid)), told.get("image_paths") or ())))
     return listed
 
 

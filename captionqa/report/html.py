@@ -137,12 +137,12 @@ def _questions(exported: Exported, options: ReportOptions) -> dict[str, Any]:
         tally.add(row)
         verdict = verdict_of(row)
         if selection.wants(verdict, qid):
-            shown = Shown(str(row.get("qid", qid)), row.get("image_paths") or ())
+            shown = Shown(str(row.get("variant_of", qid)), row.get("image_paths") or ())
             selection.add(verdict, qid, Listed(question_item(qid, row), shown))
         selection.count(verdict)
     for qid, failure in exported.failures():
         if selection.wants("failed", qid):
-            shown = Shown(str(failure.get("qid", qid)), failure.get("image_paths") or ())
+            shown = Shown(str(failure.get("variant_of", qid)), failure.get("image_paths") or ())
             selection.add("failed", qid, Listed(failed_item(qid, failure), shown))
         selection.count("failed")
     return {

@@ -54,7 +54,8 @@ def gather(
         within_s: how long thumbnails are begun; what is left then is left out.
     """
     data = identity["data"]
-    root = dataset or Path(data["dataset_path"])
+    # Outputs that were produced elsewhere may have been graded without a folder of images.
+    root = dataset or Path(data.get("dataset_path") or Path(data["question_path"]).parent)
     pictures = Pictures(by_item=[[] for _ in items])
     places: dict[str, int] = {}
     """Position in the table, by key."""

@@ -212,8 +212,8 @@ def _add_failure(failed: JsonObject, record: Record) -> None:
 
 def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a question without an answer was about, under the names of the result rows; nothing for an image."""
-    names = {"answer": "gt_answer", "gold_letter": "gt_letter"}
-    shown = ("question", "choices", "answer", "gold_letter", "category", "source", "image_paths")
+    names = {"answer": "gt_answer", "gold_letter": "gt_letter", "qid": "variant_of"}
+    shown = ("qid", "question", "choices", "answer", "gold_letter", "category", "source", "image_paths")
     return {names.get(name, name): facts[name] for name in shown if name in facts}
 
 

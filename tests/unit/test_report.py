@@ -158,6 +158,16 @@ def test_exports_of_an_early_version_are_enough(tmp_path: Path) -> None:
     assert "0.0 %" in paths.export("_report.html").read_text("utf-8")
 
 
+def test_outputs_from_elsewhere_have_neither_prompt_nor_folder(tmp_path: Path) -> None:
+    draw(tmp_path / "x.jpg")
+    paths = write_qa(tmp_path, [row("q~1", variant_of="q", image_paths=["x.jpg"])])
+    described = json.loads(paths.identity.read_bytes())
+    described["identity"]["prompt"] = {"style": None, "template": None, "system": None}
+    described["identity"]["data"]["dataset_path"] = None
+    write_json(paths.identity, described)
+    assert "url" in payload(write_report(paths))["images"][0]
+
+
 # --- pictures
 
 
