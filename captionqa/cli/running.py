@@ -169,12 +169,12 @@ def run_task(task: Task, options: Options) -> ExitCode:
             shard = chosen.settings.shard
             watcher.say(f"shard {shard.index} of {shard.count} (from {chosen.shard_source})")
         report = run_session(task, chosen.settings, watcher)
-        print_report(report, as_json=options["as_json"], page=_page_of(report, options, watcher.say))
+        print_report(report, as_json=options["as_json"], page=page_of(report, options, watcher.say))
     _back_into_the_queue(report, options["requeue_limit"], watcher.say)
     return report.exit_code
 
 
-def _page_of(report: Report, options: Options, say: Callable[[str], None]) -> Path | None:
+def page_of(report: Report, options: Options, say: Callable[[str], None]) -> Path | None:
     """The run as an HTML file, unless there is more to come: after a stop, or from other shards."""
     if not options["report"] or report.summary is None or report.exit_code is ExitCode.STOPPED:
         return None

@@ -89,7 +89,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     bounds = ends(summary.get("accuracy_bounds"))
     if bounds is not None:
-        shown.append(("its bounds", f"{percent(bounds[0])} to {percent(bounds[1])}"))
+        shown.append(("bounds of accuracy", f"{percent(bounds[0])} to {percent(bounds[1])}"))
     return shown
 
 
@@ -134,7 +134,8 @@ def tables(metrics: Mapping[str, Any]) -> list[tuple[str, str | None, list[dict[
     if len(metrics.get("by_source") or {}) > 1:
         found.append(("Sources", "source", tally_rows(metrics["by_source"])))
     if len(metrics.get("by_num_images") or {}) > 1:
-        found.append(("Number of images", None, tally_rows(metrics["by_num_images"])))
+        by_number = sorted(tally_rows(metrics["by_num_images"]), key=lambda row: int(row["name"]))
+        found.append(("Number of images", None, by_number))
     found += [(f"By {name}", None, tally_rows(values)) for name, values in (metrics.get("groups") or {}).items()]
     return [table for table in found if table[2]]
 

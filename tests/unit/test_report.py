@@ -3,6 +3,7 @@ How a page looks and works is tested in a browser (tests/browser)."""
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import random
@@ -18,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import captionqa
 from captionqa.cli.main import commands
+from captionqa.cli.running import page_of
 from captionqa.core.items import ImageSource
-from captionqa.errors import InputError, UsageError
+from captionqa.errors import ExitCode, InputError, UsageError
 from captionqa.report import figures
 from captionqa.report.comparison_page import differences, write_compared
 from captionqa.report.exported import entries_of
@@ -30,6 +33,7 @@ from captionqa.report.selection import Selection, shares
 from captionqa.report.tallies import NO_LETTER, QuestionTally, histogram, quantile
 from captionqa.report.thumbnails import LONGEST_EDGE_PX, MAX_BYTES, thumbnail
 from captionqa.run.exports import write_json
+from captionqa.run.session import Report
 from tests.reported import comparison, draw, payload, right, row, write_captions, write_qa
 
 GROUPS = ("wrong", "failed", "correct")
@@ -192,7 +196,7 @@ def test_a_thumbnail_is_small_whatever_the_image(tmp_path: Path) -> None:
     for name in ("noise.png", "wide.png", "tiny.gif"):
         made = thumbnail(ImageSource(name, path=str(tmp_path / name)))
         assert made.url is not None, made.problem
-        data = __import__("base64").b64decode(made.url.partition(",")[2])
+        data = base64.b64decode(made.url.partition(",")[2])
         assert len(data) <= MAX_BYTES
         assert max(Image.open(io.BytesIO(data)).size) <= LONGEST_EDGE_PX
 
@@ -358,3 +362,46 @@ def test_the_command_writes_where_it_is_told_and_names_what_it_wrote(tmp_path: P
     assert [item["id"] for item in payload(elsewhere)["items"]] == ["q"]
     result = runner.invoke(commands, ["report", *[str(paths.identity)] * 3], standalone_mode=False)
     assert isinstance(result.exception, UsageError)
+
+
+# --- at the end of a run
+
+
+def test_a_run_ends_with_its_report_unless_it_is_told_not_to(
+    without_settings: Path, standin_url: str, drawn_folder: Path
+) -> None:
+    server = captionqa.Server(url=standin_url)
+    for report in (True, False):
+        options = captionqa.RunOptions(output_dir=f"output-{report}", report=report)
+        captionqa.caption(drawn_folder / "images", server=server, options=options, progress=False)
+        captionqa.qa(drawn_folder / "questions.parquet", drawn_folder, server=server, options=options, progress=False)
+        written = sorted(path.name for path in Path(f"output-{report}").rglob("*_report.html"))
+        assert written == (["pixel-reader_qa_report.html", "pixel-reader_simple_report.html"] if report else [])
+    (page,) = Path("output-True/qa").rglob("*_report.html")
+    assert all("url" in image for image in payload(page)["images"])
+    ended = CliRunner().invoke(commands, ["export", "output-False/qa", "--no-report"], standalone_mode=False)
+    assert (ended.exception, list(Path("output-False").rglob("*_report.html"))) == (None, [])
+    ended = CliRunner().invoke(commands, ["export", "output-False/qa"], standalone_mode=False)
+    (again,) = Path("output-False/qa").rglob("*_report.html")
+    assert f"report:  {again}" in ended.output
+    assert payload(again)["items"] == payload(page)["items"]
+
+
+@pytest.mark.parametrize(
+    ("code", "summary", "wanted", "written"),
+    [
+        (ExitCode.COMPLETE, {}, True, True),
+        (ExitCode.INCOMPLETE, {}, True, True),
+        (ExitCode.STOPPED, {}, True, False),
+        (ExitCode.COMPLETE, None, True, False),
+        (ExitCode.COMPLETE, {}, False, False),
+    ],
+)
+def test_a_run_that_was_stopped_and_a_shard_have_no_report_yet(
+    tmp_path: Path, code: ExitCode, summary: dict[str, Any] | None, wanted: bool, written: bool
+) -> None:
+    paths = write_qa(tmp_path, [row("q")])
+    ended = Report(code, paths, {"task": "qa"}, 1, 0, {}, summary)
+    page = page_of(ended, {"report": wanted, "follow_symlinks": False}, pytest.fail)
+    assert page == (paths.export("_report.html") if written else None)
+    assert paths.export("_report.html").exists() == written
