@@ -198,6 +198,15 @@ def test_a_thousand_wrong_answers_are_in_the_document_a_few_at_a_time(open_page:
     expect(page.locator("[data-id=q0000]")).to_be_attached()
 
 
+def test_on_paper_there_are_the_items_around_the_screen_and_no_empty_pages(open_page: Opener, large: Path) -> None:
+    opened = open_page(large, viewport={"width": 1200, "height": 900})
+    expect(opened.page.locator("[data-id=q0000]")).to_be_attached()
+    opened.page.emulate_media(media="print")
+    shown = opened.value("[...document.querySelectorAll('.chunk')].filter((c) => c.checkVisibility()).length")
+    assert 0 < shown < 10
+    expect(opened.page.locator("#filters")).to_be_hidden()
+
+
 def test_scrolling_brings_the_next_items(open_page: Opener, large: Path) -> None:
     opened = open_page(large, viewport={"width": 1200, "height": 900})
     page = opened.page
