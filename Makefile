@@ -11,7 +11,7 @@ VLLM_READY := $(VLLM_VENV)/.ready
 VLLM_COMMAND ?= $(if $(filter gpu,$(ENGINE)),vllm,$(CURDIR)/$(VLLM_VENV)/bin/vllm)
 VLLM_INSTALL := tests/vllm/install
 
-.PHONY: demo test test-slurm test-vllm check format lint types layers shell bench clean
+.PHONY: demo test test-browser test-slurm test-vllm check format lint types layers shell bench clean
 
 demo: $(READY)
 	$(BIN)/captionqa demo
@@ -19,8 +19,12 @@ demo: $(READY)
 # Whole commands wait half of their time: more of them than cores. pytest ends with 5 when PYTEST_ARGS choose no test.
 test: $(READY)
 	$(BIN)/python -m pytest -n 4 tests/unit tests/standin tests/contract $(PYTEST_ARGS) || test $$? = 5
-	@echo "Not run by this: make test-slurm (a SLURM cluster of virtual nodes; needs root and slurm-wlm), make test-vllm (real"
-	@echo "vLLM, installed beside; 2.5 GB). .ci/run runs all of them."
+	@echo "Not run by this: make test-browser (reports in Chromium), make test-slurm (a SLURM cluster of virtual nodes; needs"
+	@echo "root and slurm-wlm), make test-vllm (real vLLM, installed beside; 2.5 GB). .ci/run runs all of them."
+
+# Reports in a Chromium without a window; Debian's package, nothing is downloaded.
+test-browser: $(READY)
+	$(BIN)/python -m pytest -n 0 tests/browser $(PYTEST_ARGS) || test $$? = 5
 
 # On a SLURM cluster of virtual nodes on this machine; they mostly wait, so more of them than cores run side by side.
 test-slurm: $(READY)
@@ -30,7 +34,7 @@ test-slurm: $(READY)
 test-vllm: $(READY) $(if $(filter gpu,$(ENGINE)),,$(VLLM_READY))
 	$(BIN)/python -m pytest -n 0 --vllm=$(ENGINE) --vllm-command="$(VLLM_COMMAND)" tests/contract tests/vllm $(PYTEST_ARGS)
 
-check: format lint types layers shell test test-slurm test-vllm  ## what CI runs
+check: format lint types layers shell test test-browser test-slurm test-vllm  ## what CI runs
 
 format: $(READY)
 	$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ def measure(answered: int = ANSWERED) -> str:
     with tempfile.TemporaryDirectory() as name, sink() as url:
         folder = Path(name)
         write_questions(folder, answered)
-        _multiply_run(folder)
+        answer_all(folder)
         journal = next((folder / "output").rglob("*.journal.jsonl"))
         size_mb = journal.stat().st_size / 1e6
         started = time.perf_counter()
@@ -41,7 +41,7 @@ def measure(answered: int = ANSWERED) -> str:
     )
 
 
-def _multiply_run(folder: Path) -> None:
+def answer_all(folder: Path, output: str = "A") -> None:
     """Answer the set without sending 200,000 images: the engine's own records, made from its own items."""
     from captionqa.core.keys import facts_key
     from captionqa.core.outcomes import Outcome, OutcomeKind
@@ -55,7 +55,7 @@ def _multiply_run(folder: Path) -> None:
     style = load_style("default", question_styles(Path("/")))
     task = QuestionTask(folder / "questions.parquet", folder, Asking(style, None, QUESTION_SAMPLING, ImagePolicy()))
     outcome = Outcome(
-        OutcomeKind.ANSWERED, output="A", finish_reason="stop", usage={"completion_tokens": 1}, attempts=1
+        OutcomeKind.ANSWERED, output=output, finish_reason="stop", usage={"completion_tokens": 1}, attempts=1
     )
     with RunStore.open(task.paths(folder / "output", "sink", None), task.identity("sink"), shard=Shard()) as store:
         for item in task.items():

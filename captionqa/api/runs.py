@@ -20,6 +20,7 @@ from captionqa.core.variants import Variation
 from captionqa.data.prompt_files import caption_styles, load_style, question_styles
 from captionqa.data.taxonomies import caption_style
 from captionqa.errors import InputError, SaveFailed, Stopped, UsageError
+from captionqa.report.html import report_after_run
 from captionqa.run.generation import Generation, needs_choice
 from captionqa.run.image_list_task import ImageListTask
 from captionqa.run.session import Progress, Report, Settings, run_session
@@ -55,6 +56,8 @@ class RunOptions:
     """The same data lies elsewhere now: go on with the recorded run."""
     preflight: bool = True
     """Look at each server, the first items and the disk before anything is asked."""
+    report: bool = True
+    """At the end, write the run as an HTML file, too."""
     drain_s: float = 25.0
     """After Ctrl-C, how long requests may finish, in seconds."""
     group_by: tuple[str, ...] = ()
@@ -99,7 +102,7 @@ def caption(
         task = _folder_or_set(Path(images), asking, follow_symlinks)
     else:
         task = ImageListTask([Path(image) for image in images], None if root is None else Path(root), asking)
-    return _run(task, server, options, watcher(progress))
+    return _run(task, server, options, watcher(progress), follow_symlinks)
 
 
 def qa(
@@ -168,7 +171,7 @@ def qa(
             given=given,
             group_by=group_by,
         )
-    return _run(task, server, options, watcher(progress))
+    return _run(task, server, options, watcher(progress), follow_symlinks)
 
 
 def _folder_or_set(path: Path, asking: Asking, follow_symlinks: bool) -> Task:
@@ -179,7 +182,7 @@ def _folder_or_set(path: Path, asking: Asking, follow_symlinks: bool) -> Task:
     return SetCaptionTask(path, None, asking, follow_symlinks)
 
 
-def _run(task: Task, server: Server, options: RunOptions, progress: Progress) -> RunResult:
+def _run(task: Task, server: Server, options: RunOptions, progress: Progress, follow_symlinks: bool) -> RunResult:
     for name in ("model_name", "run_name"):
         refuse_path(name, getattr(options, name))
     output_dir = Path(options.output_dir)
@@ -201,7 +204,11 @@ def _run(task: Task, server: Server, options: RunOptions, progress: Progress) ->
         drain_s=options.drain_s,
         ends_at=job.end_time if job is not None else None,
     )
-    return _result(apart(lambda remote: run_session(task, settings, progress, remote)))
+    report = apart(lambda remote: run_session(task, settings, progress, remote))
+    result = _result(report)
+    if options.report:
+        report_after_run(report.paths, progress.say, follow_symlinks=follow_symlinks)
+    return result
 
 
 def _result(report: Report) -> RunResult:

@@ -38,6 +38,7 @@ def demo(folder: Path, images: int) -> int:
     from captionqa.cli.running import print_summary
     from captionqa.data.drawn import draw_dataset
     from captionqa.errors import ExitCode, UsageError
+    from captionqa.report.html import write_report
     from captionqa.server.standin import StandInConfig, StandInServer
 
     try:
@@ -57,6 +58,8 @@ def demo(folder: Path, images: int) -> int:
     click.echo("\nfiles:")
     for report in (*captions, answers):
         click.echo(f"  {report.paths.folder}/{report.paths.stem}*.json")
+    page = write_report(answers.paths)
+    click.echo(f"\nthe same as a page, with the pictures: {page}")
     click.echo(
         "\nThe same with a server of your own:\n"
         "  export CAPTIONQA_SERVER_URL=http://gpu-node:8000\n"

@@ -9,8 +9,8 @@ import click
 
 from captionqa.cli.options import option
 
-HELP = """Write the JSON files of a run again from its journals, merging shards. Needs neither server nor data set, and
-may be run at any time, also while clients are still working.
+HELP = """Write the JSON files and the report of a run again from its journals, merging shards. Needs neither server nor
+data set (only the report's pictures come from there), and may be run at any time, also while clients are still working.
 
 RUN is a *.run.json file, any other file of the run, or a folder that holds one run.
 
@@ -25,10 +25,12 @@ Examples:
 @click.command(help=HELP)
 @click.argument("run", type=click.Path(path_type=Path))
 @option("--output-dir", type=click.Path(path_type=Path), default=Path("output"), help="Where runs are kept.")
+@option("--report/--no-report", default=True, help="Write the run as an HTML file, too (see `report`).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
-def export(run: Path, output_dir: Path, as_json: bool) -> int:
+def export(run: Path, output_dir: Path, report: bool, as_json: bool) -> int:
     from captionqa.cli.running import print_summary
     from captionqa.errors import ExitCode
+    from captionqa.report.html import report_after_run
     from captionqa.run.store import find_run, read_identity, read_journals
     from captionqa.run.tasks import export_run
 
@@ -36,10 +38,13 @@ def export(run: Path, output_dir: Path, as_json: bool) -> int:
     identity = read_identity(paths)
     assert identity is not None, "find_run found its file"
     summary = export_run(identity, paths, read_journals(paths))
+    page = report_after_run(paths, lambda text: click.echo(text, err=True)) if report else None
     if as_json:
         click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
     else:
         print_summary(identity, summary)
         click.echo(f"written: {paths.folder}/{paths.stem}*.json")
+        if page is not None:
+            click.echo(f"report:  {page}")
     incomplete = summary["failed"] or summary["pending"]
     return int(ExitCode.INCOMPLETE if incomplete else ExitCode.COMPLETE)

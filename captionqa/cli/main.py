@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "Write a run's JSON files again from its journals; merges shards.",
     "score": "Grade recorded outputs again, or outputs produced elsewhere, without a server.",
     "compare": "Compare runs over the same questions: differences with intervals, per category.",
+    "report": "Write a run as one HTML file with pictures; two runs side by side.",
     "ask": "Ask one question about images; the answer comes as it is written.",
     "chat": "Talk with a model about images.",
     "prompts": "List and show prompt styles.",

@@ -224,6 +224,7 @@ _SHARED = (
         metavar="TEXT",
         help="Options for the server of --serve, such as '--max-model-len 8192'. Repeatable.",
     ),
+    option("--report/--no-report", default=True, help="At the end, write the run as an HTML file, too."),
     option("--dry-run", is_flag=True, help="Print the plan and the first request; send nothing."),
     option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
     CONFIG_FILE,

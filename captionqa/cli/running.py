@@ -22,6 +22,7 @@ from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
 from captionqa.data.taxonomies import caption_style
 from captionqa.errors import ExitCode, UsageError
+from captionqa.report.html import report_after_run
 from captionqa.report.progress import progress
 from captionqa.report.tables import (
     caption_statistics_lines,
@@ -198,9 +199,16 @@ def run_task(task: Task, options: Options) -> ExitCode:
             shard = chosen.settings.shard
             watcher.say(f"shard {shard.index} of {shard.count} (from {chosen.shard_source})")
         report = run_session(task, chosen.settings, watcher)
-        print_report(report, as_json=options["as_json"])
+        print_report(report, as_json=options["as_json"], page=page_of(report, options, watcher.say))
     _back_into_the_queue(report, options["requeue_limit"], watcher.say)
     return report.exit_code
+
+
+def page_of(report: Report, options: Options, say: Callable[[str], None]) -> Path | None:
+    """The run as an HTML file, unless there is more to come: after a stop, or from other shards."""
+    if not options["report"] or report.summary is None or report.exit_code is ExitCode.STOPPED:
+        return None
+    return report_after_run(report.paths, say, follow_symlinks=options["follow_symlinks"])
 
 
 def _back_into_the_queue(report: Report, limit: int, say: Callable[[str], None]) -> None:
@@ -215,16 +223,18 @@ def _back_into_the_queue(report: Report, limit: int, say: Callable[[str], None])
     requeue(job, limit, say)
 
 
-def print_report(report: Report, *, as_json: bool) -> None:
-    """The result on stdout: a table for people, or JSON."""
+def print_report(report: Report, *, as_json: bool, page: Path | None = None) -> None:
+    """The result on stdout: a table for people, or JSON. ``page``: the run as an HTML file."""
     if as_json:
-        click.echo(json.dumps(report_json(report), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(report_json(report, page), indent=2, ensure_ascii=False))
         return
     click.echo("")
     if report.summary is not None:
         print_summary(report.identity, report.summary)
         for path in (*sorted(report.paths.folder.glob(f"{report.paths.stem}*.json")), *report.paths.journals()):
             click.echo(f"  {path}")
+        if page is not None:
+            click.echo(f"  {page}")
     else:
         counts = ", ".join(f"{count} {kind}" for kind, count in report.counts.items()) or "nothing left to ask"
         click.echo(f"this shard: {report.items} items, {report.answered_before} answered before, now {counts}")
@@ -246,7 +256,7 @@ def print_summary(identity: Mapping[str, Any], summary: Mapping[str, Any]) -> No
         click.echo(line)
 
 
-def report_json(report: Report) -> dict[str, Any]:
+def report_json(report: Report, page: Path | None = None) -> dict[str, Any]:
     return {
         "exit_code": int(report.exit_code),
         "stopped_by": report.stopped_by,
@@ -254,6 +264,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "answered_before": report.answered_before,
         "outcomes": report.counts,
         "run": str(report.paths.identity),
+        "report": None if page is None else str(page),
         "summary": report.summary,
     }
 

@@ -15,6 +15,7 @@ from captionqa.cli.options import FILE, FOLDER, option
 if TYPE_CHECKING:
     from captionqa.run.rescoring import Flip, Rescored
     from captionqa.run.scoring import Scored
+    from captionqa.run.store import RunPaths
 
 HELP = """Grade outputs without a server.
 
@@ -48,6 +49,7 @@ SHOWN_CHARACTERS = 100
 """Of an output, its end: answers are stated there."""
 ELSEWHERE = ("question_path", "dataset_path", "model_name", "run_name", "answer_mode", "group_by")
 """Options that say something about outputs produced elsewhere only."""
+_OF_RUN = ("flips", "write", "output_dir", "report")
 FLAGS = ("skip_invalid", "skip_unknown", "overwrite", "data_moved")
 
 
@@ -79,13 +81,14 @@ FLAGS = ("skip_invalid", "skip_unknown", "overwrite", "data_moved")
 )
 @option("--overwrite", is_flag=True, help="Start over; the old journal is kept aside.")
 @option("--data-moved", is_flag=True, help="The same question set lies elsewhere now: go on with the recorded run.")
+@option("--report/--no-report", default=True, help="With --outputs or --write: write the run as an HTML file, too.")
 @option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def score(run: Path | None, outputs: Path | None, as_json: bool, **options: Any) -> int:
     from captionqa.errors import UsageError
 
     if run is not None and outputs is None:
         _refuse(ELSEWHERE, "is for outputs produced elsewhere (--outputs); RUN has recorded its own")
-        return _score_run(run, as_json=as_json, **{name: options[name] for name in ("flips", "write", "output_dir")})
+        return _score_run(run, as_json=as_json, **{name: options[name] for name in _OF_RUN})
     if run is None and outputs is not None:
         _refuse(("flips", "write"), "is for a RUN; of --outputs everything is written")
         if options["question_path"] is None:
@@ -120,11 +123,20 @@ def _score_outputs(outputs: Path, *, as_json: bool, **options: Any) -> int:
         **{name: options[name] for name in ("answer_mode", "model_name", "run_name", *FLAGS)},
     )
     scored = score_outputs(given, options["output_dir"], lambda text: click.echo(text, err=True))
+    page = _page(scored.paths) if options["report"] else None
     if as_json:
         click.echo(json.dumps(_scored_json(scored), indent=2, ensure_ascii=False))
     else:
         _print_scored(scored)
+        if page is not None:
+            click.echo(f"report: {page}")
     return _exit_code(scored.summary)
+
+
+def _page(paths: RunPaths) -> Path | None:
+    from captionqa.report.html import report_after_run
+
+    return report_after_run(paths, lambda text: click.echo(text, err=True))
 
 
 def _exit_code(summary: dict[str, Any]) -> int:
@@ -153,7 +165,7 @@ def _print_scored(scored: Scored) -> None:
     click.echo(f"written: {scored.paths.folder}/{scored.paths.stem}*.json")
 
 
-def _score_run(run: Path, *, flips: Path | None, write: bool, output_dir: Path, as_json: bool) -> int:
+def _score_run(run: Path, *, flips: Path | None, write: bool, output_dir: Path, report: bool, as_json: bool) -> int:
     from captionqa.run.rescoring import rescore
     from captionqa.run.store import find_run
 
@@ -167,12 +179,15 @@ def _score_run(run: Path, *, flips: Path | None, write: bool, output_dir: Path, 
             write_flip(flip)
 
         result = rescore(paths, take, write=write)
+    page = _page(paths) if write and report else None
     if as_json:
         found = {**result.to_dict(), "first_flips": [flip.to_dict() for flip in first], "written": write}
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         _print_rescored(result, first)
         click.echo(f"written: {paths.folder}/{paths.stem}*.json" if write else "nothing was written (--write does)")
+        if page is not None:
+            click.echo(f"report: {page}")
         if flips is not None:
             click.echo(f"flips: {flips}")
     return _exit_code(result.summary)

@@ -134,6 +134,7 @@ def plan_final(pipeline: Pipeline, options: Options, folder: Path, server_job: s
     text = _rendered(
         chosen,
         Kind.FINALIZE,
+        arguments=() if pipeline.client.options["report"] else ("--no-report",),
         run=str(pipeline.paths.identity),
         output_dir=str(pipeline.client.output_dir),
         server_jobs=[server_job] if server_job else [],

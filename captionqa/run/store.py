@@ -30,7 +30,8 @@ from captionqa.run.exports import TEMPORARY_SUFFIX, write_json
 from captionqa.run.journal import JournalIndex, JournalWriter, Record
 
 IDENTITY_SUFFIX = ".run.json"
-EXPORT_SUFFIXES = (".json", "_summary.json", "_results.json", "_metrics.json", "_failed.json")
+REPORT_SUFFIX = "_report.html"
+EXPORT_SUFFIXES = (".json", "_summary.json", "_results.json", "_metrics.json", "_failed.json", REPORT_SUFFIX)
 """What the exports of both tasks add to the stem."""
 FORMAT = 1
 Say = Callable[[str], None]

@@ -221,7 +221,15 @@ def summary_of(identity: Mapping[str, Any], fold: CaptionFold | MetricsFold, ind
 def _add_failure(failed: JsonObject, record: Record) -> None:
     assert record["outcome"] != OutcomeKind.ANSWERED
     names = ("outcome", "reason", "detail", "attempts")
-    failed.add(record["id"], {name: record[name] for name in names if name in record})
+    entry = {name: record[name] for name in names if name in record}
+    failed.add(record["id"], {**entry, **_asked(record.get("facts") or {})})
+
+
+def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a question without an answer was about, under the names of the result rows; nothing for an image."""
+    names = {"answer": "gt_answer", "gold_letter": "gt_letter", "qid": "variant_of"}
+    shown = ("qid", "question", "choices", "answer", "gold_letter", "category", "source", "image_paths")
+    return {names.get(name, name): facts[name] for name in shown if name in facts}
 
 
 def _session_facts(index: JournalIndex, recorded: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_every_image_gets_a_caption_under_its_relative_path(cli: Cli, drawn: Dra
 
 def test_a_finished_run_leaves_only_the_files_it_promises(cli: Cli, drawn: Drawn, server: StandInServer) -> None:
     cli.run(*drawn.caption.arguments, "--server-url", server.url)
-    suffixes = (".json", ".journal.jsonl", ".run.json", "_failed.json", "_summary.json")
+    suffixes = (".json", ".journal.jsonl", ".run.json", "_failed.json", "_summary.json", "_report.html")
     files = drawn.caption.files(cli.folder)
     assert set(files.snapshot()) == {f"{files.stem}{suffix}" for suffix in suffixes}
 

@@ -83,7 +83,7 @@ SERVER = ("--server-url", "http://127.0.0.1:1")
             2,
             [
                 "no command 'captoin'. Commands: caption, qa, preflight, serve, models, servers, slurm, export, score, "
-                "compare, ask, chat, prompts, demo, standin."
+                "compare, report, ask, chat, prompts, demo, standin."
             ],
         ),
         (["caption"], 2, ["Missing option '--dataset-path'"]),

@@ -75,6 +75,14 @@ def test_an_installed_wheel_has_the_presets_and_their_templates(unpacked: Path) 
     assert int(ask(unpacked, code)) == len(catalogue().presets)
 
 
+def test_an_installed_wheel_has_the_page_of_reports(unpacked: Path) -> None:
+    page = CHECKOUT / "captionqa" / "report" / "page"
+    names = {path.name for path in page.iterdir()}
+    assert {"base.html.jinja", "report.css", "report.js"} <= names
+    for name in names:
+        assert (unpacked / "captionqa" / "report" / "page" / name).read_bytes() == (page / name).read_bytes()
+
+
 @pytest.mark.parametrize("name", ["prompts", "slurm"])
 def test_an_installed_wheel_finds_its_own_files(unpacked: Path, name: str) -> None:
     code = f"from captionqa.data.shipped import shipped_folder; print(shipped_folder({name!r}))"

@@ -132,8 +132,11 @@ def test_what_is_wrong_unread_cut_failed_and_missing_is_counted_apart(score: Run
     counts = [summary[name] for name in ("n", "correct_answers", "wrong", "unparsed", "truncated", "failed", "pending")]
     assert counts == [10, 5, 2, 1, 1, 1, 2]
     assert report["missing_first"] == ["geo-3", "len-3"]
-    assert exports(tmp_path)["_failed.json"] == {
-        "alg-1": {"outcome": "failed", "reason": "reported_error", "detail": "out of memory", "attempts": 0}
+    files = exports(tmp_path)
+    fields = ("question", "choices", "gt_answer", "gt_letter", "category", "source", "image_paths")
+    asked = {name: files["_results.json"]["alg-2"][name] for name in fields}  # its sister: the same but for its qid
+    assert files["_failed.json"] == {
+        "alg-1": {"outcome": "failed", "reason": "reported_error", "detail": "out of memory", "attempts": 0, **asked}
     }
 
 

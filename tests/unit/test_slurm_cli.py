@@ -171,6 +171,13 @@ def test_a_dry_run_prints_the_scripts_and_submits_nothing(lab: Lab) -> None:
     assert not (lab.folder / "output").exists()
 
 
+def test_the_last_job_writes_the_report_unless_it_is_told_not_to(lab: Lab) -> None:
+    for arguments, wanted in (([], False), (["--no-report"], True)):
+        code, out, _ = lab.run(*CAPTION, "--dry-run", *arguments)
+        (export,) = [line for line in out.splitlines() if line.startswith("captionqa export ")]
+        assert (code, export.endswith(" --no-report")) == (0, wanted)
+
+
 def test_a_dry_run_needs_no_slurm(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(lab.folder / "empty"))
     code, out, err = lab.run(*CAPTION, "--dry-run")

@@ -1,0 +1,133 @@
+"""Where the images of a report's items are: files below the data set's folder, or bytes in the question set.
+
+In: a run's identity and the listed items. Out: a table of images for the page, each once however many items show it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from captionqa.core.items import ImageSource
+from captionqa.data.image_paths import resolve_inside
+from captionqa.errors import ImageProblem, InputError
+from captionqa.report.thumbnails import thumbnails
+
+SHOWN_PER_ITEM = 4
+"""Images of one item that are shown; the page says how many more there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What an item shows: its qid as the question set has it, and the names of its images."""
+
+    qid: str
+    names: Sequence[str]
+
+
+@dataclass(slots=True)
+class Pictures:
+    """The page's images, and which of them each item shows."""
+
+    table: list[dict[str, str]] = field(default_factory=list)
+    """``name``, and ``url`` (a data URL) or ``problem``; ``file`` where there is one to open."""
+    by_item: list[list[int]] = field(default_factory=list)
+    """Positions in ``table``, for each item in their order."""
+
+
+def gather(
+    identity: Mapping[str, Any],
+    items: Sequence[Shown],
+    *,
+    dataset: Path | None,
+    follow_symlinks: bool,
+    within_s: float | None = None,
+) -> Pictures:
+    """The images of ``items``.
+
+    Args:
+        dataset: the data set's folder now, when it is not where the run found it.
+        follow_symlinks: accept images behind links that lead out of that folder, as a run may.
+        within_s: how long thumbnails are begun; what is left then is left out.
+    """
+    data = identity["data"]
+    # Outputs that were produced elsewhere may have been graded without a folder of images.
+    root = dataset or Path(data.get("dataset_path") or Path(data["question_path"]).parent)
+    pictures = Pictures(by_item=[[] for _ in items])
+    places: dict[str, int] = {}
+    """Position in the table, by key."""
+    absent: dict[str, list[tuple[int, int, ImageSource]]] = {}
+    """By qid: item, position and the file that is not there."""
+
+    def place(item: int, key: str, source: ImageSource) -> bool:
+        """Whether the image is new to the table."""
+        new = key not in places
+        if new:
+            places[key] = len(pictures.table)
+            pictures.table.append({"name": source.name})
+            if source.path is not None and os.path.isfile(source.path):
+                pictures.table[-1]["file"] = PurePath(source.path).as_uri()
+        pictures.by_item[item].append(places[key])
+        return new
+
+    def sources() -> Iterator[tuple[str, ImageSource]]:
+        for number, item in enumerate(items):
+            for position, name in enumerate(item.names[:SHOWN_PER_ITEM]):
+                source = _file(root, name, follow_symlinks)
+                if (source.path is None or not os.path.isfile(source.path)) and "question_path" in data:
+                    absent.setdefault(item.qid, []).append((number, position, source))
+                elif place(number, f"file {source.path or name}", source):
+                    yield f"file {source.path or name}", source
+        for number, position, source in _from_question_set(data, root, absent):
+            key = f"bytes {source.version}" if source.data is not None else f"absent {items[number].qid} {position}"
+            if place(number, key, source):
+                yield key, source
+
+    for key, made in thumbnails(sources(), within_s):
+        entry = pictures.table[places[key]]
+        if made.url is not None:
+            entry["url"] = made.url
+        else:
+            entry["problem"] = made.problem or "cannot be shown"
+    return pictures
+
+
+def _file(root: Path, name: str, follow_symlinks: bool) -> ImageSource:
+    if root == Path("/") and os.path.isabs(name):  # a list of images, each named by its absolute path
+        return ImageSource(name, path=name)
+    source = resolve_inside(root, name)
+    leads_out = source.problem == ImageProblem.OUTSIDE_DATASET and not os.path.isabs(name)
+    if follow_symlinks and leads_out and os.path.normpath(name).split(os.sep)[0] != os.pardir:
+        return ImageSource(name, path=str(root / name))
+    return source
+
+
+def _from_question_set(
+    data: Mapping[str, Any], root: Path, absent: Mapping[str, Sequence[tuple[int, int, ImageSource]]]
+) -> Iterator[tuple[int, int, ImageSource]]:
+    """What is no file, from the question set where that carries the images; read no further than needed. What is not
+    there either keeps its file's problem."""
+    wanted = dict(absent)
+    if wanted:
+        from captionqa.data.questions import iter_questions  # pyarrow: most runs do without
+
+        try:
+            for asked in iter_questions(Path(data["question_path"]), root):
+                for number, position, source in wanted.pop(asked.question.qid, ()):
+                    carried = asked.images[position] if position < len(asked.images) else source
+                    yield number, position, carried if carried.data is not None else source
+                if not wanted:
+                    return
+        except InputError as error:  # the set is gone, or is no question set any more
+            why = f"is part of the question set, which cannot be read: {error}"
+            for qid, rest in wanted.items():
+                for number, position, source in rest:
+                    inside = source.name == f"{qid}#{position}"  # bytes without a path of their own are named so
+                    missing = ImageSource(source.name, problem=ImageProblem.MISSING, detail=why)
+                    yield number, position, missing if inside else source
+            return
+        for rest in wanted.values():
+            yield from rest

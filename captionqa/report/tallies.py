@@ -1,0 +1,102 @@
+"""What a report counts itself while it passes over a run's rows: how answers were read, which letters were chosen, how
+long captions are.
+
+In: result rows, captions. Out: tables of counts. Pure; no verdict is made here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NO_LETTER = "–"
+BARS = 24
+"""Of a histogram."""
+
+
+@dataclass(slots=True)
+class QuestionTally:
+    """Counts over the rows added."""
+
+    methods: Counter[str] = field(default_factory=Counter)
+    right_by_method: Counter[str] = field(default_factory=Counter)
+    letters: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(gold, read) of questions whose gold is a letter; `NO_LETTER` where none was read."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        method = str(row.get("method") or "not recorded")
+        self.methods[method] += 1
+        self.right_by_method[method] += bool(row["is_correct"])
+        if row.get("gt_letter"):
+            self.letters[row["gt_letter"], row.get("predicted_letter") or NO_LETTER] += 1
+
+    def method_rows(self) -> list[dict[str, Any]]:
+        """Most frequent first: method, count, share of all, accuracy among them."""
+        total = self.methods.total()
+        return [
+            {"method": name, "count": n, "share": n / total, "accuracy": self.right_by_method[name] / n}
+            for name, n in self.methods.most_common()
+        ]
+
+    def letter_table(self) -> dict[str, Any] | None:
+        """Gold letters down, read letters across, with sums; None where no gold is a letter."""
+        if not self.letters:
+            return None
+        names = sorted({letter for pair in self.letters for letter in pair} - {NO_LETTER})
+        read = [*names, NO_LETTER]
+        by_gold = {gold: sum(self.letters[gold, letter] for letter in read) for gold in names}
+        return {
+            "read": read,
+            "rows": [
+                {"gold": gold, "cells": [self.letters[gold, letter] for letter in read], "sum": by_gold[gold]}
+                for gold in names
+            ],
+            "sums": [sum(self.letters[gold, letter] for gold in names) for letter in read],
+            "total": self.letters.total(),
+            "most": max(self.letters.values()),
+        }
+
+
+@dataclass(slots=True)
+class CaptionTally:
+    """Lengths of the captions added, in characters and in words."""
+
+    characters: Counter[int] = field(default_factory=Counter)
+    words: Counter[int] = field(default_factory=Counter)
+
+    def add(self, caption: str) -> None:
+        self.characters[len(caption)] += 1
+        self.words[len(caption.split())] += 1
+
+
+def histogram(lengths: Mapping[int, int], bars: int = BARS) -> list[tuple[int, int, int]]:
+    """(from, to, count) of at most ``bars`` bars of equal width, which is a round number; together they hold every
+    value. Empty over nothing."""
+    if not lengths:
+        return []
+    low, high = min(lengths), max(lengths)
+    width = next(step for step in _round_numbers() if (high // step) - (low // step) < bars)
+    counts: Counter[int] = Counter()
+    for length, count in lengths.items():
+        counts[length // width] += count
+    return [(bar * width, bar * width + width - 1, counts[bar]) for bar in range(low // width, high // width + 1)]
+
+
+def quantile(lengths: Mapping[int, int], share: float) -> int | None:
+    """The smallest length that at least ``share`` of them do not exceed; None over nothing."""
+    reached, total = 0, sum(lengths.values())
+    for length in sorted(lengths):
+        reached += lengths[length]
+        if reached >= share * total:
+            return length
+    return None
+
+
+def _round_numbers() -> Iterator[int]:
+    """1, 2, 5, 10, 20, 50, …"""
+    unit = 1
+    while True:
+        yield from (unit, 2 * unit, 5 * unit)
+        unit *= 10
