@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,19 @@ PATIENCE_S = 90.0
 _OWN = ("CAPTIONQA_", "SLURM_", "OPENAI_", "VLLM_")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # Nothing here speaks TLS; every process would read the machine's certificates when it imports aiohttp, for 0.15 s.
-_NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+_QUICKLY = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull, "CAPTIONQA_REPORT": "0"}
+WITH_REPORT = {"CAPTIONQA_REPORT": None}
+"""As nobody has said anything about it."""
 _NEVER_PRINTED = ("Traceback", "never retrieved", "was never awaited", "ResourceWarning", "Unclosed")
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment of a user who has set nothing."""
+    """The environment of a user who has set nothing, but for what would only cost time: a report at the end of each of
+    the many runs (a test that wants one says ``env=WITH_REPORT``), and certificates."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(_OWN) and name.lower() not in _PROXIES
     }
-    return {**kept, **_NO_CERTIFICATES, "PYTHONPATH": str(ROOT)}
+    return {**kept, **_QUICKLY, "PYTHONPATH": str(ROOT)}
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,15 @@ class Cli:
     folder: Path
     started: list[Started] = field(default_factory=list)
 
-    def start(self, *arguments: object, env: dict[str, str] | None = None, wrapper: Sequence[str] = ()) -> Started:
-        """``wrapper``: a command line before the command, such as prlimit's."""
+    def start(
+        self, *arguments: object, env: Mapping[str, str | None] | None = None, wrapper: Sequence[str] = ()
+    ) -> Started:
+        """
+        Args:
+            env: variables to set; None leaves one out.
+            wrapper: a command line before the command, such as prlimit's.
+        """
+        environment = {**clean_environment(), **(env or {})}
         number = len(self.started)
         out, err = self.folder / f"{number}.out", self.folder / f"{number}.err"
         interpreter = (sys.executable, "-W", "always::ResourceWarning", "-m", "captionqa")
@@ -115,7 +125,7 @@ class Cli:
             process = subprocess.Popen(
                 [*wrapper, *interpreter, *map(str, arguments)],
                 cwd=self.folder,
-                env={**clean_environment(), **(env or {})},
+                env={name: value for name, value in environment.items() if value is not None},
                 stdin=subprocess.DEVNULL,
                 stdout=out_file,
                 stderr=err_file,
@@ -127,7 +137,7 @@ class Cli:
         self,
         *arguments: object,
         code: int = 0,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         wrapper: Sequence[str] = (),
         timeout_s: float = PATIENCE_S,
     ) -> Ended:
@@ -154,6 +164,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     monkeypatch.chdir(folder)
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)
+    for name, value in _QUICKLY.items():
+        monkeypatch.setenv(name, value)
     runner = Cli(folder)
     yield runner
     for started in runner.started:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from captionqa.core.pacing import START
 from captionqa.server.standin import Faults, StandInServer
+from tests.standin.conftest import WITH_REPORT
 
 if TYPE_CHECKING:
     from tests.standin.conftest import Cli, Drawn
@@ -33,7 +34,7 @@ def test_every_image_gets_a_caption_under_its_relative_path(cli: Cli, drawn: Dra
 
 
 def test_a_finished_run_leaves_only_the_files_it_promises(cli: Cli, drawn: Drawn, server: StandInServer) -> None:
-    cli.run(*drawn.caption.arguments, "--server-url", server.url)
+    cli.run(*drawn.caption.arguments, "--server-url", server.url, env=WITH_REPORT)
     suffixes = (".json", ".journal.jsonl", ".run.json", "_failed.json", "_summary.json", "_report.html")
     files = drawn.caption.files(cli.folder)
     assert set(files.snapshot()) == {f"{files.stem}{suffix}" for suffix in suffixes}

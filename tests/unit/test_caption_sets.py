@@ -201,7 +201,11 @@ def test_questions_are_answered_from_captions_by_a_model_without_eyes(
     assert metrics["input"] == "captions"
     failed = read(tmp_path, "text-model_qa_failed.json")
     detail = "no caption in captions.json for doc_001, natural/doc_001_0.png"
-    assert failed["doc_001#0"] == {"outcome": "missing_caption", "detail": detail, "attempts": 0}
+    expected = {"outcome": "missing_caption", "detail": detail, "attempts": 0}
+    assert {name: failed["doc_001#0"].get(name) for name in ("outcome", "reason", *expected)} == {
+        "reason": None,
+        **expected,
+    }
     identity = read(tmp_path, "text-model_qa.run.json")["identity"]
     assert (identity["input"], identity["captions"]["name"]) == ("captions", "captions.json")
 
