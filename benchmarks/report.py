@@ -28,8 +28,8 @@ def measure(sizes: tuple[int, ...] = SIZES) -> str:
 
 def _row(folder: Path, questions: int) -> str:
     from captionqa.report.html import ReportOptions, write_report
+    from captionqa.run.folding import export_run
     from captionqa.run.store import find_run, read_identity, read_journals
-    from captionqa.run.tasks import export_run
 
     write_questions(folder, questions)
     answer_all(folder, output="Z")

@@ -15,9 +15,9 @@ from captionqa.core.captions import CaptionFold
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.shuffling import variant_fields
 from captionqa.errors import ExitCode, InputError
+from captionqa.run.folding import entries, fold_of, summary_of
 from captionqa.run.journal import Record
 from captionqa.run.store import RunPaths, find_run, read_identity, read_journals
-from captionqa.run.tasks import entries, fold_of, summary_of
 
 if TYPE_CHECKING:
     import pandas as pd

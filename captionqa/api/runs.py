@@ -14,7 +14,7 @@ from captionqa.api.results import RunResult
 from captionqa.api.server import Server
 from captionqa.api.threads import apart
 from captionqa.api.watching import Watch, watcher
-from captionqa.core.captionqa_protocol import PROTOCOL
+from captionqa.core.identity import PROTOCOL
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING
 from captionqa.core.variants import Variation
 from captionqa.data.prompt_files import caption_styles, load_style, question_styles

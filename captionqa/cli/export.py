@@ -31,8 +31,8 @@ def export(run: Path, output_dir: Path, report: bool, as_json: bool) -> int:
     from captionqa.cli.running import print_summary
     from captionqa.errors import ExitCode
     from captionqa.report.html import report_after_run
+    from captionqa.run.folding import export_run
     from captionqa.run.store import find_run, read_identity, read_journals
-    from captionqa.run.tasks import export_run
 
     paths = find_run(run, output_dir)
     identity = read_identity(paths)

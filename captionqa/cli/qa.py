@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from captionqa.cli.options import FILE, CommandT, option, shared_options, variation_options
-from captionqa.core.captionqa_protocol import PROTOCOL
+from captionqa.core.identity import PROTOCOL
 from captionqa.run.signals import stopping_on_signals
 
 HELP = """Answer the questions of a parquet file about images, grade them, and compute accuracy per category.

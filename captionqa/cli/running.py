@@ -13,11 +13,10 @@ import click
 
 from captionqa.cli.options import said_by, unknown_variables
 from captionqa.cli.own_server import own_server
-from captionqa.core.captionqa_protocol import PROTOCOL
+from captionqa.core.identity import PROTOCOL
 from captionqa.core.items import Item
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.requests import CAPTION_SAMPLING, QUESTION_SAMPLING, Sampling
-from captionqa.core.variants import Variation
 from captionqa.data.image_cache import ImageCache
 from captionqa.data.prompt_files import PromptStyle, caption_styles, load_style, question_styles
 from captionqa.data.taxonomies import caption_style
@@ -71,6 +70,7 @@ def caption_task(options: Options) -> Task:
 
 def question_task(options: Options) -> Task:
     """What `captionqa qa` is to do. Raises: UsageError for an unknown style."""
+    from captionqa.core.variants import Variation
     from captionqa.data.caption_files import Captions
     from captionqa.run.captionqa_task import CaptionQATask, captionqa_asking
     from captionqa.run.question_input import QuestionInput

@@ -237,7 +237,7 @@ def result(submission: Submission) -> int:
     """Fold the run as it is now, print its summary, and return its exit code. Raises: SlurmError when no client has
     begun it."""
     from captionqa.cli.running import print_summary
-    from captionqa.run.tasks import export_run
+    from captionqa.run.folding import export_run
 
     assert submission.run is not None, "servers have no result"
     paths = RunPaths.of_identity_file(Path(submission.run))

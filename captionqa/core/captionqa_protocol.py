@@ -13,8 +13,6 @@ from enum import StrEnum
 
 from captionqa.core.answers.options import LETTERS
 
-PROTOCOL = "captionqa"
-"""Its name in options and identities."""
 CANNOT_BONUS = 0.05
 """A model that says that it cannot answer scores a little more than one that draws lots."""
 SCORE_PLACES = 4

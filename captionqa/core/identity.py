@@ -12,6 +12,8 @@ from typing import Any
 
 from captionqa.core.keys import digest
 
+PROTOCOL = "captionqa"
+"""The published protocol's name in options and identities (`core.captionqa_protocol`)."""
 DATA = "data"
 """Name of the part of an identity that holds paths: compared on resume, left out of the digest."""
 

@@ -16,9 +16,9 @@ from captionqa.core.grading import GRADER_VERSION
 from captionqa.core.identity import DATA, identity_differences
 from captionqa.core.metrics import MetricsFold
 from captionqa.errors import UsageError
+from captionqa.run.folding import summary_of
 from captionqa.run.grading import graded
 from captionqa.run.store import RunPaths, read_identity, read_journals
-from captionqa.run.tasks import summary_of
 
 MODE = ("answer_mode", "protocol", "circular", "samples")
 """Parts of an identity that decide what an answer is: runs that differ in them have no difference to speak of."""

@@ -18,7 +18,6 @@ from captionqa.core.answers.options import LETTERS
 from captionqa.core.captionqa_protocol import (
     CAPTIONS,
     IMAGES,
-    PROTOCOL,
     NotEligible,
     Setting,
     gold_index,
@@ -26,6 +25,7 @@ from captionqa.core.captionqa_protocol import (
     shown_order,
 )
 from captionqa.core.choices import Gold
+from captionqa.core.identity import PROTOCOL
 from captionqa.core.items import Item
 from captionqa.core.nested_questions import LONGEST, LeftOut, parse_for_protocol
 from captionqa.core.prompts import interleave

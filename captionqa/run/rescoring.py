@@ -18,8 +18,8 @@ from captionqa.core.grading import GRADER_VERSION
 from captionqa.core.keys import id_digest
 from captionqa.errors import InputError, JournalCorrupt
 from captionqa.run.exports import read_json, read_json_object
+from captionqa.run.folding import entries, export_run, fold_of, summary_of
 from captionqa.run.store import RunPaths, read_identity, read_journals
-from captionqa.run.tasks import entries, export_run, fold_of, summary_of
 
 
 @dataclass(frozen=True, slots=True)

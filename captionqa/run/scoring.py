@@ -14,10 +14,10 @@ from captionqa.core.keys import facts_key, item_key
 from captionqa.data.outputs import LISTED_PROBLEMS, Outputs, listed
 from captionqa.data.questions import SetCheck, SetQuestion, check_questions, iter_questions
 from captionqa.errors import InputError
+from captionqa.run.folding import export_run
 from captionqa.run.journal import Record
 from captionqa.run.question_task import question_facts
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
-from captionqa.run.tasks import export_run
 
 FORMAT_TEXT = "text"
 """Answer mode of outputs that were free texts."""

@@ -34,6 +34,7 @@ from captionqa.run.context import Context, settled
 from captionqa.run.discovery import Servers
 from captionqa.run.endpoints import EndpointPool
 from captionqa.run.feed import PULLED_TOGETHER, Feed
+from captionqa.run.folding import export_run
 from captionqa.run.opened import following
 from captionqa.run.order import side_by_side
 from captionqa.run.pacing import Pacer, asking
@@ -41,7 +42,7 @@ from captionqa.run.preflight.short import refuse_wrong_folder, takes_images, war
 from captionqa.run.runner import Runner
 from captionqa.run.signals import TIME_LIMIT, LoopSignals, RemoteStop
 from captionqa.run.store import RunPaths, RunStore, Shard, versions
-from captionqa.run.tasks import Task, export_run
+from captionqa.run.tasks import Task
 from captionqa.run.walk import Walk
 
 STOP_BEFORE_END_S = 120.0

@@ -1,24 +1,19 @@
-"""Tasks: which items a run asks, what decides its answers' meaning, and which exports its records fold into. Questions
-have a module of their own (`question_task`): only they need pyarrow, which takes a while to import.
+"""Tasks: which items a run asks, and what decides its answers' meaning. Questions have a module of their own
+(`question_task`): only they need pyarrow, which takes a while to import.
 
-In: options that were checked, and the data set. Out: items, an identity, export files. Never talks to a server.
+In: options that were checked, and the data set. Out: items and an identity. Never talks to a server.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from captionqa.core.captionqa_protocol import PROTOCOL
-from captionqa.core.captionqa_scores import ProtocolFold
-from captionqa.core.captions import CaptionFold
 from captionqa.core.items import ImageSource, Item
 from captionqa.core.keys import item_key
-from captionqa.core.metrics import MetricsFold
-from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.prompts import render_prompt
 from captionqa.core.requests import RequestFormat, Sampling
 from captionqa.core.thinking import thinking_fields
@@ -26,9 +21,6 @@ from captionqa.core.vision import ImagePolicy
 from captionqa.data.folders import count_images, iter_images
 from captionqa.data.prompt_files import PromptStyle
 from captionqa.errors import InputError, UsageError
-from captionqa.run.exports import JsonObject, json_object, write_json
-from captionqa.run.grading import graded
-from captionqa.run.journal import JournalIndex, Record
 from captionqa.run.store import RunPaths
 
 Mine = Callable[[str], bool]
@@ -163,85 +155,3 @@ def content_key(item_id: str, content: tuple[str | ImageSource, ...], choices: S
         part if isinstance(part, str) else (part.name, part.version) for part in content
     ]
     return item_key(item_id, [*parts, *(f"choice {choice}" for choice in choices)])
-
-
-def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:
-    """Fold a run's records into its export files. Returns the summary (captions) or metrics (qa), as written.
-
-    Raises: SaveFailed.
-    """
-    fold = fold_of(identity)
-    answers, summary_name = (
-        (".json", "_summary.json") if identity["task"] == "caption" else ("_results.json", "_metrics.json")
-    )
-    with json_object(paths.export(answers)) as answered, json_object(paths.export("_failed.json")) as failed:
-        for record, entry in entries(fold, index.records()):
-            if entry is None:
-                _add_failure(failed, record)
-            else:
-                answered.add(record["id"], entry)
-    summary = summary_of(identity, fold, index)
-    write_json(paths.export(summary_name), summary)
-    return summary
-
-
-def fold_of(identity: Mapping[str, Any]) -> CaptionFold | MetricsFold:
-    """What folds the records of a run: an entry for each that was answered, counts over all."""
-    if identity["task"] == "caption":
-        return CaptionFold()
-    return MetricsFold(protocol=ProtocolFold() if identity.get("protocol") == PROTOCOL else None)
-
-
-def entries(fold: CaptionFold | MetricsFold, records: Iterable[Record]) -> Iterator[tuple[Record, Any | None]]:
-    """Each record with its entry in the export, None when it has no answer; the fold takes in every one of them."""
-    if isinstance(fold, CaptionFold):
-        for record in records:
-            yield record, fold.add(record)
-    else:
-        for record, grading in graded(records):
-            yield record, fold.add(record, grading)
-
-
-def summary_of(identity: Mapping[str, Any], fold: CaptionFold | MetricsFold, index: JournalIndex) -> dict[str, Any]:
-    """The summary or metrics when the fold has taken in every record."""
-    summary = fold.summary()
-    if PROTOCOL in summary:  # questions that take no part were never asked: only the session knows of them
-        summary[PROTOCOL]["skipped"] |= _last_session(index).get(PROTOCOL, {}).get("skipped", {})
-    return {
-        "model": identity["model"],
-        "prompt_style": identity["prompt"]["style"],
-        **{name: identity[name] for name in ("input", "protocol") if name in identity},
-        **summary,
-        **({"caption_statistics": fold.statistics.fields()} if isinstance(fold, CaptionFold) else {}),
-        **_session_facts(index, fold.n),
-        **identity["data"],
-    }
-
-
-def _add_failure(failed: JsonObject, record: Record) -> None:
-    assert record["outcome"] != OutcomeKind.ANSWERED
-    names = ("outcome", "reason", "detail", "attempts")
-    entry = {name: record[name] for name in names if name in record}
-    failed.add(record["id"], {**entry, **_asked(record.get("facts") or {})})
-
-
-def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a question without an answer was about, under the names of the result rows; nothing for an image."""
-    names = {"answer": "gt_answer", "gold_letter": "gt_letter", "qid": "variant_of"}
-    shown = ("qid", "question", "choices", "answer", "gold_letter", "category", "source", "image_paths")
-    return {names.get(name, name): facts[name] for name in shown if name in facts}
-
-
-def _session_facts(index: JournalIndex, recorded: int) -> dict[str, Any]:
-    """What the last session saw: how many items the data set has, so that what was not reached yet is counted."""
-    last = _last_session(index)
-    return {
-        "pending": max(0, last.get("items", recorded) - recorded),
-        "skipped_invalid": last.get("skipped_invalid", 0),
-        "server_url": last.get("server_urls", [None])[0],
-    }
-
-
-def _last_session(index: JournalIndex) -> dict[str, Any]:
-    last: dict[str, Any] = max(index.sessions, key=lambda record: record["at"], default={"session": {}})["session"]
-    return last

@@ -1,0 +1,107 @@
+"""Exports: a run's records folded into captions or graded results, with the counts over all of them.
+
+In: an identity and the records of its journals. Out: entries, summaries, export files. What reads and grades answers is
+imported where there are any: captions do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from captionqa.core.captions import CaptionFold
+from captionqa.core.identity import PROTOCOL
+from captionqa.core.outcomes import OutcomeKind
+from captionqa.run.exports import JsonObject, json_object, write_json
+from captionqa.run.journal import JournalIndex, Record
+from captionqa.run.store import RunPaths
+
+if TYPE_CHECKING:
+    from captionqa.core.metrics import MetricsFold
+
+
+def export_run(identity: Mapping[str, Any], paths: RunPaths, index: JournalIndex) -> dict[str, Any]:
+    """Fold a run's records into its export files. Returns the summary (captions) or metrics (qa), as written.
+
+    Raises: SaveFailed.
+    """
+    fold = fold_of(identity)
+    answers, summary_name = (
+        (".json", "_summary.json") if identity["task"] == "caption" else ("_results.json", "_metrics.json")
+    )
+    with json_object(paths.export(answers)) as answered, json_object(paths.export("_failed.json")) as failed:
+        for record, entry in entries(fold, index.records()):
+            if entry is None:
+                _add_failure(failed, record)
+            else:
+                answered.add(record["id"], entry)
+    summary = summary_of(identity, fold, index)
+    write_json(paths.export(summary_name), summary)
+    return summary
+
+
+def fold_of(identity: Mapping[str, Any]) -> CaptionFold | MetricsFold:
+    """What folds the records of a run: an entry for each that was answered, counts over all."""
+    if identity["task"] == "caption":
+        return CaptionFold()
+    from captionqa.core.captionqa_scores import ProtocolFold
+    from captionqa.core.metrics import MetricsFold
+
+    return MetricsFold(protocol=ProtocolFold() if identity.get("protocol") == PROTOCOL else None)
+
+
+def entries(fold: CaptionFold | MetricsFold, records: Iterable[Record]) -> Iterator[tuple[Record, Any | None]]:
+    """Each record with its entry in the export, None when it has no answer; the fold takes in every one of them."""
+    if isinstance(fold, CaptionFold):
+        for record in records:
+            yield record, fold.add(record)
+    else:
+        from captionqa.run.grading import graded
+
+        for record, grading in graded(records):
+            yield record, fold.add(record, grading)
+
+
+def summary_of(identity: Mapping[str, Any], fold: CaptionFold | MetricsFold, index: JournalIndex) -> dict[str, Any]:
+    """The summary or metrics when the fold has taken in every record."""
+    summary = fold.summary()
+    if PROTOCOL in summary:  # questions that take no part were never asked: only the session knows of them
+        summary[PROTOCOL]["skipped"] |= _last_session(index).get(PROTOCOL, {}).get("skipped", {})
+    return {
+        "model": identity["model"],
+        "prompt_style": identity["prompt"]["style"],
+        **{name: identity[name] for name in ("input", "protocol") if name in identity},
+        **summary,
+        **({"caption_statistics": fold.statistics.fields()} if isinstance(fold, CaptionFold) else {}),
+        **_session_facts(index, fold.n),
+        **identity["data"],
+    }
+
+
+def _add_failure(failed: JsonObject, record: Record) -> None:
+    assert record["outcome"] != OutcomeKind.ANSWERED
+    names = ("outcome", "reason", "detail", "attempts")
+    entry = {name: record[name] for name in names if name in record}
+    failed.add(record["id"], {**entry, **_asked(record.get("facts") or {})})
+
+
+def _asked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a question without an answer was about, under the names of the result rows; nothing for an image."""
+    names = {"answer": "gt_answer", "gold_letter": "gt_letter", "qid": "variant_of"}
+    shown = ("qid", "question", "choices", "answer", "gold_letter", "category", "source", "image_paths")
+    return {names.get(name, name): facts[name] for name in shown if name in facts}
+
+
+def _session_facts(index: JournalIndex, recorded: int) -> dict[str, Any]:
+    """What the last session saw: how many items the data set has, so that what was not reached yet is counted."""
+    last = _last_session(index)
+    return {
+        "pending": max(0, last.get("items", recorded) - recorded),
+        "skipped_invalid": last.get("skipped_invalid", 0),
+        "server_url": last.get("server_urls", [None])[0],
+    }
+
+
+def _last_session(index: JournalIndex) -> dict[str, Any]:
+    last: dict[str, Any] = max(index.sessions, key=lambda record: record["at"], default={"session": {}})["session"]
+    return last
