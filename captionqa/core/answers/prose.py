@@ -17,7 +17,7 @@ _SHORT = re.compile(
     r"|select|choose|pick),? )?(?i:the )?(?i:(?:option|choice"
     r"|answer|选项|选)\s?)?(?i:number |no\. ?|#)?[(\[<]?(?:[A-Za-z]"
     r"|\d{1,2})[)\]>]?(?:[.:!?。]|\s?-)?|[A-Z](?:\s{0,2}[/,&、]\s{0,2}[A-Z])+|[A-Z]{2,10}"
-    r"|(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
+    r"|(?i:(?:it is|it's|that is) )?(?i:the )?(?i:first|second|third|fourth|fifth|sixth|last) (?i:option|choice|one)\.?"
     r"|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+|第\s?[一二三四五六七八九十\d]\s?(?:个选项|个答案|个|项)。?"
 )
 _OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
@@ -31,7 +31,7 @@ _INDEX = re.compile(r"-?\d{1,3}\.?")
 _LINE_LABEL = re.compile(r"[\s\"'\-]{0,20}(?:(?:Option |Choice )?[(\[]?[A-Z][)\].:])")
 _LIST_LINE = re.compile(r"[\s\"'\-]{0,20}[(\[]?[A-Z][)\].:]|[\s\-(]*[A-Z][).]?$")
 _REJECTED = re.compile(r"[^.,;\n]{0,20}\b(?:not|incorrect|wrong|n't)\b")
-_JOINED = re.compile(r"\b(?:and|or|between)\b[^.]{0,12}$")
+_JOINED = re.compile(r"\b(?:and|or|between)\b[^.,;]{0,12}$")
 _IS_NOT = re.compile(r"\s(?:is|does|do|are|has)\s?(?:not|n't)")
 _LEADING = re.compile(
     r"[\s\"'\-]{0,40}(?:(?i:option|choice)\s)?(?P<open>[(\[]?)(?P<letter>[A-Z])\s{0,2}(?P<close>[)\].:]"

@@ -20,7 +20,10 @@ _LINE = re.compile(
     r"(?:[\s.!)。,;]*$|(?:[.!)]|\s?[-–:,。;]|\s(?:because|since|as)\b))",
     re.MULTILINE,
 )
-_ASKED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])[)\]]?\?\s{0,2}(?P<verdict>[Yy]es|[Nn]o)\b")
+_ASKED = re.compile(
+    r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])(?!\w)[)\]]?(?:\?|[^.;?!\n]{0,80}?[:?])\s{0,2}"
+    r"(?P<verdict>[Yy]es|[Nn]o)\b(?!\s\w)"
+)
 _NAMED = re.compile(r"(?:(?i:\b(?:option|choice)\s)[(\[]?|[(\[](?=[A-Z][)\]]))(?P<letter>[A-Z])(?![\w'-])")
 _ANY_LETTER = re.compile(r"(?<![\w'-])[B-HJ-Z](?![\w'-])")
 _DOUBT = re.compile(
