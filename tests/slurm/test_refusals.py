@@ -65,7 +65,7 @@ def assert_nothing_left(run: Run, said: str) -> None:
         (("--server-tiem", "1"), ("no such option --server-tiem", "Did you mean --server-time")),
         (("--config", "job.toml"), ("job.toml: unknown name 'partitoin' in [slurm]", "Known: partition, account, qos")),
         (("--dataset-path", "nowhere"), ("data set folder nowhere: not there",)),
-        (("--prompt-style", "defualt"), ("unknown prompt style 'defualt'. Known: default",)),
+        (("--prompt-style", "defualt"), ("unknown prompt style 'defualt'. Known: blind, captions, default",)),
         (("--serve-option", "--tensor-paralel-size 2"), ("--tensor-paralel-size",)),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "",

@@ -125,7 +125,7 @@ def test_the_list_tells_a_dead_server_from_a_living_one_and_prune_removes_it(cli
     assert "prune" in cli.run("servers").out
     assert "removed dead" in cli.run("servers", "prune").out
     assert [one["name"] for one in cli.run("servers", "--json").json["servers"]] == ["lives"]
-    assert "standin" in cli.run("servers", "logs", "lives").out
+    assert "standin" in cli.run("servers", "logs", "lives", env={}).out
     assert "There are: dead, lives" in cli.run("servers", "logs", "nobody", code=2).err
     assert "Published: lives" in cli.run("servers", "stop", "nobody", code=2).err
     cli.run("servers", "stop", "--all")
@@ -146,11 +146,11 @@ def test_a_lease_of_another_user_is_not_believed(cli: Cli, drawn: Drawn) -> None
 
 def test_serve_starts_a_server_for_one_run_and_leaves_nothing_behind(cli: Cli, drawn: Drawn) -> None:
     own = ("--serve", "standin/pixel-reader", "--engine", "standin")
-    ended = cli.run(*drawn.caption.arguments, *own, "--serve-option", "-- --latency 0.01", "--json")
+    ended = cli.run(*drawn.caption.arguments, *own, "--serve-option", "-- --latency 0.01", "--json", env={})
     assert ended.json["exit_code"] == 0
     assert drawn.caption.exports(cli.folder) == drawn.expect(drawn.caption)
     assert [path.suffix for path in (cli.folder / "output" / "servers").iterdir()] == [".log"]
-    failed = cli.run(*drawn.qa.arguments, *own, "--serve-option", "-- --no-such-option", code=1)
+    failed = cli.run(*drawn.qa.arguments, *own, "--serve-option", "-- --no-such-option", code=1, env={})
     assert "it failed" in failed.err
     assert "--no-such-option" in failed.err
     assert "give one of them" in cli.run(*drawn.qa.arguments, *own, "--server-url", "x:1", code=2).err
