@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from captionqa.core import grading
+from captionqa.core.extraction import refuse_no_text
 from captionqa.core.grading import Equivalence, Grade
 from captionqa.run.equivalence import Equivalences
 
@@ -25,8 +26,10 @@ def grade(output: str, gold: str, choices: Sequence[str] = (), *, finish_reason:
 
     Raises:
         ValueError: the gold cannot be used: empty, an unbalanced box, none of the choices.
+        TypeError: the output is no text, or the choices are no list.
         CaptionQAError: math-verify does not start.
     """
+    refuse_no_text(output, choices)
     return grading.grade(output, gold, choices, finish_reason=finish_reason, equivalent=_equivalent)
 
 

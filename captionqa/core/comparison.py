@@ -21,6 +21,7 @@ from captionqa.core.statistics import (
     mean_difference,
     paired_difference,
     ratio_of_differences,
+    smoothed_variance,
     weighted_difference,
 )
 
@@ -193,12 +194,19 @@ def _macro(questions: _Common, differences: Whole, categories: Mapping[str, Diff
     total = len(differences)
     mean = sum(found.estimate.value for found in categories.values()) / len(categories)
     residuals = np.zeros(total)
+    least_variance = 0.0
     for name, inside in questions.by_category():
         found = categories[name]
         weight = total / (len(categories) * found.n)
         residuals[inside] = weight * (differences[inside] - found.estimate.value)
+        (own_sizes,) = questions.sums(inside)
+        worth = float(own_sizes.sum()) ** 2 / float(own_sizes @ own_sizes)  # in independent questions
+        separating = float(np.abs(differences[inside]).mean())
+        smoothed = smoothed_variance(found.estimate.value, separating, worth)
+        # Smoothed is how often the runs differ; the questions that were added for it are no more evidence.
+        least_variance += smoothed * (worth + 2) / worth / len(categories) ** 2
     sizes, sums = questions.sums(questions.all, residuals)
-    return weighted_difference(sums, mean, sizes)
+    return weighted_difference(sums, mean, sizes, least_variance=least_variance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +222,7 @@ class Kept:
     blind: int
     """Right from the question alone."""
     kept: Estimate | None
-    """(caption - blind)/(image - blind), with Fieller's interval; None where the image adds nothing."""
+    """(caption - blind)/(image - blind), with Fieller's interval; None where the image adds nothing, or misleads."""
     chance: float | None
     """Accuracy of choosing blindly among the choices; None unless all questions have choices."""
     guessable: Estimate | None
@@ -257,7 +265,7 @@ def _kept(questions: _Common, inside: NDArray[np.bool_]) -> Kept:
         image=int(image[inside].sum()),
         caption=int(caption[inside].sum()),
         blind=int(blind[inside].sum()),
-        kept=ratio_of_differences(above, below, sizes),
+        kept=ratio_of_differences(above, below, sizes) if below.sum() > 0 else None,
         chance=chance,
         guessable=guessable,
     )

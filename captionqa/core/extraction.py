@@ -7,7 +7,7 @@ refusal, two finals or a letter past the last option give no letter and a reason
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from captionqa.core.answers import prose, sections, statements, verdicts
@@ -60,7 +60,10 @@ _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
 
 def extract_letter(output: str, choices: Sequence[str], *, finish_reason: str | None = None) -> Letter:
     """The letter that the output finally chooses. Without ``choices`` (options in the picture) A–J count, and only
-    when declared, boxed or alone. After ``finish_reason`` «length» only stages that read a stated answer count."""
+    when declared, boxed or alone. After ``finish_reason`` «length» only stages that read a stated answer count.
+
+    Raises: TypeError for an output that is no text (a missing one is no answer to read) and for choices in one text."""
+    refuse_no_text(output, choices)
     section = sections.after_thinking(sections.normalise(output))
     if section is None:
         return Letter(None, Method.NONE, Reason.UNCLOSED_THINKING, None)
@@ -73,6 +76,14 @@ def extract_letter(output: str, choices: Sequence[str], *, finish_reason: str | 
     method, reading = verdict
     span = (reading.start + section.offset, reading.end + section.offset) if reading.end > reading.start else None
     return Letter(reading.letter, method, reading.reason, span)
+
+
+def refuse_no_text(output: object, choices: object) -> None:
+    """Raises: TypeError. A text as choices would be read as its characters, one choice each."""
+    if not isinstance(output, str):
+        raise TypeError(f"output is {output!r}, not a text. What has no output has no answer to read: leave it out.")
+    if isinstance(choices, str | bytes | Mapping) or not hasattr(choices, "__len__"):
+        raise TypeError(f"choices is a {type(choices).__name__}: give a list of texts, in the order of their letters.")
 
 
 def _read(section: Section, options: Options, finish_reason: str | None) -> Verdict:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 """Of every interval unless another is asked for."""
+_FEWEST_DEGREES = 2.0
+"""Of freedom: with fewer, Student's quantile is of no use for a ratio."""
 _NOTHING = 1e-24
 """A variance below it is rounding: the least real one, of one answer among a million, is 1e-12."""
 
@@ -147,14 +149,26 @@ def mean_difference(differences: Numbers, sizes: Integers, level: float = LEVEL)
     return Estimate(mean, _around(mean, np.asarray(differences) - mean * np.asarray(sizes), sizes, level))
 
 
-def weighted_difference(residuals: Numbers, mean: float, sizes: Integers, level: float = LEVEL) -> Estimate:
+def weighted_difference(
+    residuals: Numbers, mean: float, sizes: Integers, level: float = LEVEL, *, least_variance: float = 0.0
+) -> Estimate:
     """An estimate that is a weighted mean over questions, such as the mean of the categories' differences.
 
     Args:
         residuals: for each cluster, the sum of w(d - its category's mean) over its questions, where the weights w are
             scaled so that their mean over all questions is 1.
+        least_variance: of the mean. The residuals of a category with one question are 0, and say nothing of its spread:
+            see `smoothed_variance`.
     """
-    return Estimate(mean, _around(mean, residuals, sizes, level))
+    return Estimate(mean, _around(mean, residuals, sizes, level, least_variance))
+
+
+def smoothed_variance(difference: float, separating: float, total: float) -> float:
+    """Of a difference between two accuracies over the same ``total`` questions, of which the share ``separating`` is
+    right in one run alone; with one question added on either side (Bonett and Price 2012), so that it is never 0."""
+    n = total + 2
+    middle = difference * total / n
+    return ((separating * total + 2) / n - middle**2) / n
 
 
 def paired_difference(only_first: Integers, only_second: Integers, sizes: Integers, level: float = LEVEL) -> Estimate:
@@ -207,8 +221,8 @@ def ratio_of_differences(above: Numbers, below: Numbers, sizes: Integers, level:
     """Σabove/Σbelow with Fieller's interval (1954) over clusters: all ratios r for which the mean of above - r·below is
     not significantly different from 0. None when ``below`` sums to 0.
 
-    The interval is None where ``below`` is itself not significantly different from 0: every ratio is then possible,
-    which a delta-method interval would hide.
+    The interval is None where ``below`` is itself not significantly different from 0 (every ratio is then possible,
+    which a delta-method interval would hide), where nothing scatters, and over hardly more than one cluster's worth.
     """
     import numpy as np
 
@@ -226,7 +240,7 @@ def ratio_of_differences(above: Numbers, below: Numbers, sizes: Integers, level:
     v_over, v_both, v_under = (float(np.sum(e * scale)) for e in (over**2, over * under, under**2))
     t2 = spread.t_quantile(level) ** 2
     a, b, c = y * y - t2 * v_under, x * y - t2 * v_both, x * x - t2 * v_over
-    if a <= 0 or spread.variance < _NOTHING:
+    if a <= 0 or spread.variance < _NOTHING or spread.degrees < _FEWEST_DEGREES:
         return Estimate(ratio, None)
     root = math.sqrt(max(0.0, b * b - a * c))
     method = Method.PAIRED if total == count else Method.CLUSTERED
@@ -265,22 +279,24 @@ class _Spread:
         return float(stdtrit(self.degrees, 0.5 + level / 2))
 
 
-def _around(mean: float, residuals: Numbers, sizes: Integers, level: float) -> Interval | None:
+def _around(
+    mean: float, residuals: Numbers, sizes: Integers, level: float, least_variance: float = 0.0
+) -> Interval | None:
     if len(sizes) == 1:
         return None
     spread = _Spread.of(residuals, sizes)
-    if spread.variance < _NOTHING:
+    variance = max(spread.variance, least_variance)
+    if variance < _NOTHING:
         return None
-    half = spread.t_quantile(level) * math.sqrt(spread.variance)
+    half = spread.t_quantile(level) * math.sqrt(variance)
     method = Method.PAIRED if int(sizes.sum()) == len(sizes) else Method.CLUSTERED
     return Interval(max(-1.0, mean - half), min(1.0, mean + half), method, len(sizes), level)
 
 
 def _bonett_price(difference: float, separating: float, total: float, level: float) -> tuple[float, float]:
     """From the difference and the share of questions that separate the runs."""
-    n = total + 2
-    middle = difference * total / n
-    half = _normal_quantile(level) * math.sqrt(((separating * total + 2) / n - middle**2) / n)
+    middle = difference * total / (total + 2)
+    half = _normal_quantile(level) * math.sqrt(smoothed_variance(difference, separating, total))
     return max(-1.0, middle - half), min(1.0, middle + half)
 
 

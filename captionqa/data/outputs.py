@@ -19,7 +19,7 @@ from captionqa.core.keys import id_digest
 from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.core.reasons import Reason
 from captionqa.core.replies import DETAIL_CHARACTERS, NoAnswer, Verdict, classify_error, read_completion
-from captionqa.core.thinking import split_thinking
+from captionqa.core.thinking import CLOSE, OPEN, split_thinking
 from captionqa.errors import InputError
 
 LISTED_PROBLEMS = 10
@@ -75,7 +75,7 @@ def _of_plain(fields: Mapping[str, Any]) -> Outcome:
     finish_reason = fields.get("finish_reason")
     output = fields["output"] or ""
     text, thought = split_thinking(output)
-    if thought and not text.strip() and finish_reason != "length":
+    if _never_ends(output) and finish_reason != "length":
         return Outcome(OutcomeKind.ANSWERED, output=output, finish_reason=finish_reason)  # it never stopped thinking
     if not text.strip() and finish_reason != "length":
         return Outcome(OutcomeKind.FAILED, reason=Reason.EMPTY, detail=f"no text, finish_reason {finish_reason!r}")
@@ -88,6 +88,11 @@ def _of_plain(fields: Mapping[str, Any]) -> Outcome:
     )
 
 
+def _never_ends(output: str) -> bool:
+    """Whether it is nothing but thinking that is not closed: an output without an answer, and no empty one."""
+    return output.lstrip().startswith(OPEN) and CLOSE not in output
+
+
 def _of_batch(fields: Mapping[str, Any]) -> GivenOutput:
     qid = _id(fields["custom_id"], "custom_id")
     response = fields.get("response") or {}
@@ -96,7 +101,9 @@ def _of_batch(fields: Mapping[str, Any]) -> GivenOutput:
     error, status, body = fields.get("error"), response.get("status_code"), response.get("body")
     if not error and not response:
         raise LineProblem("neither a response nor an error")
-    if error or status not in (200, None):
+    if isinstance(status, str) and status.isdecimal():
+        status = int(status)
+    if error or not (status is None or (isinstance(status, int) and 200 <= status < 300)):
         if isinstance(status, int) and status >= 300:
             words = json.dumps(error if isinstance(error, dict) else {"error": error} if error else body)
             return GivenOutput(qid, _outcome(classify_error(status, {}, words.encode())))
@@ -104,6 +111,9 @@ def _of_batch(fields: Mapping[str, Any]) -> GivenOutput:
     if not isinstance(body, dict):
         raise LineProblem(f"response.body is a {type(body).__name__}, not an object")
     model = body.get("model")
+    unended = _unended_of(body)
+    if unended is not None:
+        return GivenOutput(qid, unended, model if isinstance(model, str) else None)
     try:
         completion = read_completion(json.dumps(body).encode())
     except NoAnswer as no_answer:
@@ -117,6 +127,17 @@ def _of_batch(fields: Mapping[str, Any]) -> GivenOutput:
         thought_in_text=completion.thought_in_text,
     )
     return GivenOutput(qid, answered, model if isinstance(model, str) else None)
+
+
+def _unended_of(body: Mapping[str, Any]) -> Outcome | None:
+    """The same of a reply's body: a run would ask again, but there is nobody to ask."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    if choice.get("finish_reason") != "stop" or not isinstance(content, str) or not _never_ends(content):
+        return None
+    return Outcome(OutcomeKind.ANSWERED, output=content, finish_reason="stop")
 
 
 def _outcome(error: NoAnswer) -> Outcome:

@@ -19,7 +19,6 @@ import jinja2
 from markupsafe import Markup
 
 from captionqa import __version__
-from captionqa.errors import CaptionQAError
 from captionqa.report import figures
 from captionqa.report.exported import Exported, read_exported
 from captionqa.report.page_items import CAPTIONED, VERDICTS, caption_item, failed_item, question_item, verdict_of
@@ -77,7 +76,7 @@ def report_after_run(paths: RunPaths, say: Callable[[str], None], *, follow_syml
         return write_report(
             paths, ReportOptions(follow_symlinks=follow_symlinks, pictures_within_s=PICTURES_AFTER_RUN_S)
         )
-    except CaptionQAError as error:
+    except Exception as error:  # noqa: BLE001 (whatever it is: the run itself has ended well)
         say(f"the report was not written (`captionqa report {paths.identity}` tries again): {error}")
         return None
 

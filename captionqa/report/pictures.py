@@ -6,6 +6,7 @@ In: a run's identity and the listed items. Out: a table of images for the page, 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -14,7 +15,7 @@ from typing import Any
 from captionqa.core.items import ImageSource
 from captionqa.data.image_paths import resolve_inside
 from captionqa.errors import ImageProblem, InputError
-from captionqa.report.thumbnails import thumbnails
+from captionqa.report.thumbnails import LEFT_OUT, thumbnails
 
 SHOWN_PER_ITEM = 4
 """Images of one item that are shown; the page says how many more there are."""
@@ -81,7 +82,8 @@ def gather(
                     absent.setdefault(item.qid, []).append((number, position, source))
                 elif place(number, f"file {source.path or name}", source):
                     yield f"file {source.path or name}", source
-        for number, position, source in _from_question_set(data, root, absent):
+        until = None if within_s is None else time.monotonic() + within_s
+        for number, position, source in _from_question_set(data, root, absent, until):
             key = f"bytes {source.version}" if source.data is not None else f"absent {items[number].qid} {position}"
             if place(number, key, source):
                 yield key, source
@@ -106,10 +108,13 @@ def _file(root: Path, name: str, follow_symlinks: bool) -> ImageSource:
 
 
 def _from_question_set(
-    data: Mapping[str, Any], root: Path, absent: Mapping[str, Sequence[tuple[int, int, ImageSource]]]
+    data: Mapping[str, Any],
+    root: Path,
+    absent: Mapping[str, Sequence[tuple[int, int, ImageSource]]],
+    until: float | None,
 ) -> Iterator[tuple[int, int, ImageSource]]:
-    """What is no file, from the question set where that carries the images; read no further than needed. What is not
-    there either keeps its file's problem."""
+    """What is no file, from the question set where that carries the images; read no further than needed, nor beyond
+    ``until``. What is not there either keeps its file's problem."""
     wanted = dict(absent)
     if wanted:
         from captionqa.data.questions import iter_questions  # pyarrow: most runs do without
@@ -120,6 +125,11 @@ def _from_question_set(
                     carried = asked.images[position] if position < len(asked.images) else source
                     yield number, position, carried if carried.data is not None else source
                 if not wanted:
+                    return
+                if until is not None and time.monotonic() > until:
+                    for number, position, source in (one for rest in wanted.values() for one in rest):
+                        left_out = f"{source.name}: {LEFT_OUT}"
+                        yield number, position, ImageSource(source.name, problem=ImageProblem.MISSING, detail=left_out)
                     return
         except InputError as error:  # the set is gone, or is no question set any more
             why = f"is part of the question set, which cannot be read: {error}"

@@ -39,9 +39,11 @@ WORKER_COMMAND = (sys.executable, "-P", "-c", _BOOT)
 class WorkerLost(Exception):
     """The worker ended, or had to be ended, instead of a verdict."""
 
-    def __init__(self, equivalence: Equivalence) -> None:
+    def __init__(self, equivalence: Equivalence, *, by_chance: bool = False) -> None:
+        """``by_chance``: for a reason that need not be the pair's, such as a machine that was suspended."""
         super().__init__(equivalence)
         self.equivalence = equivalence
+        self.by_chance = by_chance
 
 
 class Worker:
@@ -49,9 +51,15 @@ class Worker:
 
     def __init__(self, command: Sequence[str] = WORKER_COMMAND) -> None:
         """Raises: CaptionQAError when it does not start."""
-        self._process = subprocess.Popen(
-            [*command, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*command, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise CaptionQAError(
+                f"no process can be started for math-verify ({error.strerror}): open answers cannot be graded without "
+                "it. Look at ulimit -u and ulimit -n, or ask for more memory; `captionqa export RUN` then grades."
+            ) from error
         self._read = b""
         try:
             self._reply(_START_S)
@@ -76,7 +84,7 @@ class Worker:
             self._process.stdin.flush()
         except OSError as error:
             self.kill()
-            raise WorkerLost(Equivalence.CRASHED) from error
+            raise WorkerLost(Equivalence.CRASHED, by_chance=True) from error
         reply = self._reply(wall_s + _GRACE_S)
         if "failed" in reply:
             return Equivalence.OUT_OF_MEMORY
@@ -91,12 +99,14 @@ class Worker:
         while b"\n" not in self._read:
             if not poll.poll(max(0.0, 1000 * (until - time.monotonic()))):
                 self.kill()
-                raise WorkerLost(Equivalence.TIMEOUT)
+                raise WorkerLost(Equivalence.TIMEOUT, by_chance=True)
             piece = os.read(descriptor, 65_536)
             if not piece:
                 self.kill()
-                alarmed = self._process.returncode in (-signal.SIGPROF, -signal.SIGALRM)  # its own limits
-                raise WorkerLost(Equivalence.TIMEOUT if alarmed else Equivalence.CRASHED)
+                status = self._process.returncode
+                alarmed = status in (-signal.SIGPROF, -signal.SIGALRM)  # its own limits, of CPU and of wall-clock time
+                verdict = Equivalence.TIMEOUT if alarmed else Equivalence.CRASHED
+                raise WorkerLost(verdict, by_chance=status != -signal.SIGPROF)
             self._read += piece
         line, _, self._read = self._read.partition(b"\n")
         reply: dict[str, Any] = json.loads(line)
@@ -146,11 +156,11 @@ class Equivalences:
         worker = self._slots.get()
         try:
             worker = worker or self._start()
-            verdict, worker = self._ask(worker, gold, answer)
-            if verdict is Equivalence.CRASHED:
-                # It may have died of something else, between two pairs; a second death is this pair's.
+            verdict, worker, by_chance = self._ask(worker, gold, answer)
+            if by_chance:
+                # It may have died of something else, or the machine stood still; a second time is this pair's doing.
                 worker = self._start()
-                verdict, worker = self._ask(worker, gold, answer)
+                verdict, worker, _ = self._ask(worker, gold, answer)
         finally:
             if worker is not None and self._closed:
                 self._drop(worker)
@@ -159,13 +169,13 @@ class Equivalences:
         self._remember((gold, answer), verdict)
         return verdict
 
-    def _ask(self, worker: Worker, gold: str, answer: str) -> tuple[Equivalence, Worker | None]:
-        """The verdict, and the worker if it lives on."""
+    def _ask(self, worker: Worker, gold: str, answer: str) -> tuple[Equivalence, Worker | None, bool]:
+        """The verdict, the worker if it lives on, and whether the verdict may be chance."""
         try:
-            return worker.compare(gold, answer, *self._limits), worker
+            return worker.compare(gold, answer, *self._limits), worker, False
         except WorkerLost as lost:
             self._drop(worker)
-            return lost.equivalence, None
+            return lost.equivalence, None, lost.by_chance
         except BaseException:
             self._drop(worker)  # its verdict would be taken for the next pair's
             raise

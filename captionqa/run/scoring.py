@@ -71,6 +71,10 @@ def score_outputs(given: Given, output_dir: Path, say: Callable[[str], None] = l
         )
         if outputs.unwanted and not given.skip_unknown:
             raise _unknown(given, outputs)
+        if outputs.unwanted == len(outputs):
+            raise InputError(
+                f"{given.outputs}: no line answers a question of {given.question_path}. Compare their qids."
+            )
         model = outputs.model or given.model_name or given.outputs.name.split(".")[0] or "outputs"
         name = given.model_name or model.rstrip("/").rpartition("/")[2]
         folder = output_dir / "qa" / name

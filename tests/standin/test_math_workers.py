@@ -102,6 +102,20 @@ def test_a_worker_that_does_not_start_says_what_to_install() -> None:
         Worker([sys.executable, "-I", "-c", "raise SystemExit(1)"])
 
 
+def test_a_process_that_cannot_be_started_is_no_traceback() -> None:
+    with Equivalences(1, command=["/nowhere/python"]) as workers, pytest.raises(CaptionQAError, match="ulimit"):
+        workers.compare("x", "y")
+
+
+def test_a_pair_is_asked_again_when_the_machine_stood_still() -> None:
+    """The first worker is stopped beyond the wall-clock limit, as a suspended job is; another one answers."""
+    with Equivalences(1, wall_s=1.0) as workers:
+        assert workers.compare("x+1", "1+x") is Equivalence.EQUAL
+        (worker,) = workers._started
+        os.kill(worker.pid, signal.SIGSTOP)
+        assert workers.compare("2x", "x+x") is Equivalence.EQUAL
+
+
 def test_closing_ends_a_comparison_under_way() -> None:
     equivalences = Equivalences(1, command=_fake("sys.stdin.readline(); sys.stdin.read()"))
     with ThreadPoolExecutor(1) as thread:

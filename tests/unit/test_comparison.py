@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -334,3 +335,35 @@ def test_image_caption_and_blind_runs_tell_what_captions_keep(tmp_path: Path) ->
     assert "Of the 60.0 points that the image adds, captions keep 67% (95 % interval " in text
     assert "30.0% are right without image and caption, +5.0 points against chance." in text
     assert json.loads(run(tmp_path, image, blind, "--json"))["captions"] == []
+
+
+def drawn_run(categories: Sequence[str], chance: random.Random) -> Answers:
+    """Right with a probability of 0.7; every question on an image of its own."""
+    run = Answers()
+    for number, category in enumerate(categories):
+        run.rows[f"q{number}"] = number
+        run.questions.append("?")
+        run.categories.append(category)
+        run.choices.append(4)
+        run.correct.append(chance.random() < 0.7)
+        run.predicted.append("A")
+        run.clusters.add({"image_paths": [f"{number}.png"]})
+    return run
+
+
+def test_the_mean_of_categories_is_no_surer_for_a_category_of_one_question() -> None:
+    """Whose residual is 0: an interval from residuals alone would cover a third of the time here."""
+    chance = random.Random(3)
+    categories = [*["large"] * 40, *["second"] * 40, "tiny", "tiny too"]
+    inside = 0
+    for _ in range(200):
+        interval = compare(drawn_run(categories, chance), drawn_run(categories, chance)).macro.interval
+        assert interval is not None
+        inside += interval.low <= 0 <= interval.high
+    assert inside / 200 >= 0.9
+
+
+def test_captions_keep_nothing_of_what_an_image_does_not_give() -> None:
+    image, caption, blind = answers(["A"] * 12), answers(["B", "A"] * 6), answers(["B"] * 12)
+    overall, _ = what_captions_keep(image, caption, blind)
+    assert (overall.image, overall.blind, overall.kept) == (0, 12, None)

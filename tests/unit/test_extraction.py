@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import captionqa
 from captionqa.core.choices import LETTERS
 from captionqa.core.extraction import Method, Reason, extract_letter
 from tests.letter_cases import CASES
@@ -207,3 +209,18 @@ def test_hostile_outputs_take_under_a_second(piece: str) -> None:
         extract_letter(text, FRUIT)
         times.append(time.process_time() - start)
     assert min(times) < 1
+
+
+@pytest.mark.parametrize(
+    ("output", "choices", "words"),
+    [
+        (None, FRUIT, "None, not a text"),
+        (float("nan"), FRUIT, "nan, not a text"),
+        ("A", "apple pear", "choices is a str"),
+        ("A", {"A": "apple", "B": "pear"}, "choices is a dict"),
+    ],
+)
+def test_what_is_no_text_or_no_list_is_refused_with_words(output: Any, choices: Any, words: str) -> None:
+    for read in (lambda: extract_letter(output, choices), lambda: captionqa.grade(output, "A", choices)):
+        with pytest.raises(TypeError, match=words):
+            read()

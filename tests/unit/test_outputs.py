@@ -58,6 +58,16 @@ def test_an_output_that_never_stops_thinking_is_an_output_without_an_answer(fini
 
 
 @pytest.mark.parametrize(
+    "output", ["The answer is (B).", "<think>Hm.</think>B", "<think>Hm.</think>", "<think>It goes on about B", "", "B"]
+)
+@pytest.mark.parametrize("finish_reason", ["stop", "length"])
+def test_both_forms_make_the_same_of_an_output(output: str, finish_reason: str) -> None:
+    one = plain(output=output, finish_reason=finish_reason)
+    other = of(batch(output, finish_reason=finish_reason))
+    assert (one.kind, one.output, one.reasoning) == (other.kind, other.output, other.reasoning)
+
+
+@pytest.mark.parametrize(
     ("fields", "reason", "detail"),
     [
         ({"error": "out of memory"}, "reported_error", "out of memory"),
@@ -226,3 +236,10 @@ def test_the_digest_is_the_files_content(tmp_path: Path) -> None:
         with Outputs(write(tmp_path, *lines)) as outputs:
             digests.append(outputs.digest)
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("status", ["200", 201])
+def test_a_status_of_success_is_one_however_it_is_written(status: Any) -> None:
+    line = batch("B")
+    line["response"]["status_code"] = status
+    assert (of(line).kind, of(line).output) == ("answered", "B")
