@@ -147,6 +147,8 @@ def _questions(exported: Exported, options: ReportOptions) -> dict[str, Any]:
         selection.count("failed")
     return {
         **_common(exported, selection, options),
+        "headline": figures.headline(exported.summary, some_are_open=tally.without_choices > 0),
+        "chance_words": figures.chance_words(exported.summary, some_are_open=tally.without_choices > 0),
         "methods": tally.method_rows(),
         "letters": tally.letter_table(),
     }
