@@ -241,7 +241,12 @@ def test_a_comparison_shows_both_answers_and_filters_by_who_is_right(open_page: 
     b = write_qa(tmp_path / "b", [row("x", model_output="B's words"), right("y"), right("z"), right("n")], name="other")
     opened = open_page(write_compared(comparison(a, b), a, b))
     assert opened.texts("#difference") == ["+25.0"]
-    assert opened.texts(".under") == ["points of accuracy for B"]
+    assert opened.texts(".under") == ["points of accuracy, B − A"]
+    assert [text.split()[:2] for text in opened.texts("tfoot tr")][1:] == [["all", "+25.0"]]
+    turned = open_page(write_compared(comparison(b, a), b, a, said="B is -25.0 points against A"))
+    assert turned.texts("#difference") == ["−25.0"]
+    assert turned.texts(".under") == ["points of accuracy, B − A"]
+    assert turned.texts(".said") == ["B is −25.0 points against A"]
     assert opened.texts(".quadrants tbody td") == ["1", "1", "2", "2", "0", "2"]
     assert ids(opened) == ["x", "y", "n"]
     first = opened.page.locator("[data-id=x]")
