@@ -152,11 +152,12 @@ def _load(paths: RunPaths, name: str) -> ComparedRun:
 
 
 def _names(runs: Sequence[RunPaths]) -> list[str]:
-    """As short as tells the runs apart: the files' stem, with its folder, or the whole path. Raises: UsageError."""
+    """As short as tells the runs apart: the files' stem after the run's own name where it has one, the stem with its
+    folder, or the whole path. Raises: UsageError."""
     if len({paths.identity.resolve() for paths in runs}) < len(runs):
         raise UsageError(f"{runs[0].identity}: a run is compared with others, not with itself; name each once.")
     for name in (
-        lambda paths: paths.stem,
+        lambda paths: paths.stem if paths.run_name is None else f"{paths.run_name}/{paths.stem}",
         lambda paths: f"{paths.folder.name}/{paths.stem}",
         lambda paths: str(paths.folder / paths.stem),
     ):

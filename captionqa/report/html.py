@@ -188,6 +188,7 @@ def _common(exported: Exported, selection: Selection[Listed], options: ReportOpt
     ]
     return {
         "run": exported.paths.stem,
+        "run_name": exported.paths.run_name,
         "identity": exported.identity,
         "description": exported.description,
         "summary": exported.summary,
