@@ -26,6 +26,7 @@ from captionqa.report.progress import progress
 from captionqa.report.tables import (
     caption_statistics_lines,
     captions_line,
+    group_tables,
     metrics_table,
     outcome_lines,
     protocol_lines,
@@ -251,7 +252,11 @@ def print_summary(identity: Mapping[str, Any], summary: Mapping[str, Any]) -> No
     if identity["task"] == "caption":
         more = caption_statistics_lines(summary)
     else:
-        more = ["", *protocol_lines(summary[PROTOCOL])] if PROTOCOL in summary else []
+        more = [line for text in group_tables(summary) for line in ("", text)]
+        if PROTOCOL in summary:
+            more += ["", *protocol_lines(summary[PROTOCOL])]
+        elif more:
+            more.append("")
     for line in (*more, *outcome_lines(summary)):
         click.echo(line)
 

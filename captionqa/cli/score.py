@@ -218,9 +218,13 @@ def _print_rescored(result: Rescored, first: list[Flip]) -> None:
 
 
 def _print_counts(summary: dict[str, Any]) -> None:
-    from captionqa.report.tables import metrics_table, outcome_lines
+    from captionqa.report.tables import group_tables, metrics_table, outcome_lines
 
     click.echo(metrics_table(summary))
+    for text in group_tables(summary):
+        click.echo(f"\n{text}")
+    if summary.get("groups"):
+        click.echo("")
     for line in outcome_lines(summary):
         click.echo(line)
 

@@ -7,7 +7,7 @@ Grades with today's rules; never writes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,15 +152,17 @@ def _load(paths: RunPaths, name: str) -> ComparedRun:
 
 
 def _names(runs: Sequence[RunPaths]) -> list[str]:
-    """As short as tells the runs apart: the files' stem, with its folder, or the whole path. Raises: UsageError."""
+    """As short as tells the runs apart: the files' stem after the run's own name where it has one, the stem with its
+    folder, or the whole path. Raises: UsageError."""
     if len({paths.identity.resolve() for paths in runs}) < len(runs):
         raise UsageError(f"{runs[0].identity}: a run is compared with others, not with itself; name each once.")
-    for name in (
-        lambda paths: paths.stem,
+    forms: tuple[Callable[[RunPaths], str], ...] = (
+        lambda paths: paths.stem if paths.run_name is None else f"{paths.run_name}/{paths.stem}",
         lambda paths: f"{paths.folder.name}/{paths.stem}",
         lambda paths: str(paths.folder / paths.stem),
-    ):
-        names = [str(name(paths)) for paths in runs]
+    )
+    for form in forms:
+        names = [form(paths) for paths in runs]
         if len(set(names)) == len(names):
             return names
     return [str(paths.identity.resolve()) for paths in runs]

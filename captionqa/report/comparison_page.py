@@ -8,6 +8,7 @@ a page of the same kind as a run's report.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,10 @@ def write_comparison(
     Raises: UsageError when the runs cannot be compared, InputError without exports, JournalCorrupt, SaveFailed.
     """
     from captionqa.report.comparison import compare_runs
+    from captionqa.report.comparison_text import meaning
 
-    return write_compared(compare_runs([a, b], common=common).to_dict(), a, b, options, output)
+    comparison = compare_runs([a, b], common=common)
+    return write_compared(comparison.to_dict(), a, b, options, output, said=meaning(comparison.pairs[0], "A", "B"))
 
 
 def write_compared(
@@ -54,11 +57,16 @@ def write_compared(
     b: RunPaths,
     options: ReportOptions = ReportOptions(),
     output: Path | None = None,
+    *,
+    said: str | None = None,
 ) -> Path:
-    """The page of a comparison that was made before, of the runs ``a`` and ``b``. Raises: InputError, SaveFailed."""
+    """The page of a comparison that was made before, of the runs ``a`` and ``b``. ``said``: what it comes to, in a
+    sentence. Raises: InputError, SaveFailed."""
     other = b.stem if b.stem != a.stem else b.folder.name
     path = output or a.export(f"_vs_{other}{REPORT_SUFFIX}")
-    write_page(path, "comparison.html.jinja", _view(comparison, read_exported(a), read_exported(b), options))
+    view = _view(comparison, read_exported(a), read_exported(b), options)
+    said = said and re.sub(r"-(?=\d)", "−", said)
+    write_page(path, "comparison.html.jinja", {**view, "said": said})
     return path
 
 
@@ -106,18 +114,23 @@ _QUADRANTS = {"both": "both", A_ONLY: "only_a", B_ONLY: "only_b", "neither": "ne
 
 
 def differences(pair: Mapping[str, Any]) -> dict[str, Any]:
-    """B's accuracy minus A's, over all and by category, with ends of intervals and the reach of their common axis."""
+    """B's accuracy minus A's, over all, by category and as the mean of categories, with ends of intervals and the reach
+    of their common axis."""
 
     def told(part: Mapping[str, Any]) -> dict[str, Any]:
-        return {"difference": part["difference"], "ends": figures.ends(part.get("interval")), "n": part["n"]}
+        return {"difference": part["difference"], "ends": figures.ends(part.get("interval")), "n": part.get("n")}
 
     overall = told(pair)
     categories = [{"name": name, **told(part)} for name, part in (pair.get("categories") or {}).items()]
     categories.sort(key=lambda row: (row["difference"] is None, -(row["difference"] or 0), row["name"]))
-    extremes = [abs(end) for row in (overall, *categories) for end in (row["ends"] or (row["difference"] or 0.0,))]
+    sums = [{"name": "all", **overall}]
+    if pair.get("macro"):
+        sums.append({"name": "mean of categories", **told(pair["macro"])})
+    extremes = [abs(end) for row in (*sums, *categories) for end in (row["ends"] or (row["difference"] or 0.0,))]
     return {
         "overall": overall,
         "categories": categories,
+        "sums": sums,
         "reach": min(1.0, max(0.1, math.ceil(10 * max(extremes) - 1e-9) / 10)),
     }
 

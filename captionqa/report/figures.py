@@ -80,10 +80,24 @@ def interval_words(interval: object) -> str | None:
     return f"{100 * level:.0f} % interval {percent(found[0])} to {percent(found[1])}{how}"
 
 
-def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What stands beside the main number, as far as the summary has it."""
+def chance_words(summary: Mapping[str, Any], *, some_are_open: bool = False) -> str | None:
+    """What the dashed line is; None where no question has choices, or the metrics are of an early version."""
+    chance = summary.get("chance_accuracy")
+    return None if chance is None else f"dashed: {_chance_name(some_are_open)}, {percent(chance)}"
+
+
+def _chance_name(some_are_open: bool) -> str:
+    return "chance over the questions with choices" if some_are_open else "chance"
+
+
+def headline(summary: Mapping[str, Any], *, some_are_open: bool = False) -> list[tuple[str, str]]:
+    """What stands beside the main number, as far as the summary has it. ``some_are_open``: questions without choices
+    are among them, over which there is no chance level."""
     shown = [
-        (words, percent(value) if name.endswith("accuracy") or name.startswith("accuracy") else count(value))
+        (
+            _chance_name(some_are_open) if name == "chance_accuracy" else words,
+            percent(value) if name.endswith("accuracy") or name.startswith("accuracy") else count(value),
+        )
         for name, words in _HEADLINE.items()
         if (value := summary.get(name)) is not None and (value or name not in _ONLY_IF_ANY)
     ]

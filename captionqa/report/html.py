@@ -25,6 +25,7 @@ from captionqa.report.page_items import CAPTIONED, VERDICTS, caption_item, faile
 from captionqa.report.pictures import Pictures, Shown, gather
 from captionqa.report.selection import Selection
 from captionqa.report.tallies import CaptionTally, QuestionTally, histogram, quantile
+from captionqa.report.ways import ways
 from captionqa.run.exports import replacing
 from captionqa.run.store import REPORT_SUFFIX, RunPaths
 
@@ -146,6 +147,9 @@ def _questions(exported: Exported, options: ReportOptions) -> dict[str, Any]:
         selection.count("failed")
     return {
         **_common(exported, selection, options),
+        "headline": figures.headline(exported.summary, some_are_open=tally.without_choices > 0),
+        "chance_words": figures.chance_words(exported.summary, some_are_open=tally.without_choices > 0),
+        "ways": ways(exported.summary),
         "methods": tally.method_rows(),
         "letters": tally.letter_table(),
     }
@@ -168,7 +172,7 @@ def _captions(exported: Exported, options: ReportOptions) -> dict[str, Any]:
         "quartiles": [quantile(tally.characters, share) for share in (0.25, 0.5, 0.75)],
         "words": quantile(tally.words, 0.5),
     }
-    return {**_common(exported, selection, options), "lengths": lengths}
+    return {**_common(exported, selection, options), "lengths": lengths, "ways": []}
 
 
 def _common(exported: Exported, selection: Selection[Listed], options: ReportOptions) -> dict[str, Any]:
@@ -185,6 +189,7 @@ def _common(exported: Exported, selection: Selection[Listed], options: ReportOpt
     ]
     return {
         "run": exported.paths.stem,
+        "run_name": exported.paths.run_name,
         "identity": exported.identity,
         "description": exported.description,
         "summary": exported.summary,

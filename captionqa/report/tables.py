@@ -9,6 +9,11 @@ from typing import Any
 from captionqa.core.checks import SIGNS, Check, Mark
 from captionqa.report.variants import variant_lines
 
+SHOWN_VALUES = 20
+"""Of a column that questions are grouped by; a column of ids has as many as there are questions."""
+SHOWN_CHARACTERS = 40
+"""Of such a value."""
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """The first ``left`` columns are set flush left, the others flush right."""
@@ -28,12 +33,32 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     """Per category: graded, correct, accuracy with its interval, and what was wrong, unparsed, truncated and failed."""
     overall = {**metrics, "total": metrics["total_questions"], "correct": metrics["correct_answers"]}
     overall["accuracy"] = metrics["overall_accuracy"]
+    return _tally_table("category", [*metrics["category_metrics"].items(), ("all", overall)])
+
+
+def group_tables(metrics: Mapping[str, Any]) -> list[str]:
+    """The same for every column that --group-by named: its largest values first, and how many are left out."""
+    found = []
+    for column, tallies in (metrics.get("groups") or {}).items():
+        by_size = sorted(tallies.items(), key=lambda item: (-item[1]["total"] - item[1]["failed"], item[0]))
+        text = _tally_table(_short(column), [(_short(name), tally) for name, tally in by_size[:SHOWN_VALUES]])
+        left_out = len(by_size) - SHOWN_VALUES
+        found.append(text + (f"\n… and {left_out} more in the metrics" if left_out > 0 else ""))
+    return found
+
+
+def _tally_table(name: str, tallies: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     before, after = ("total", "correct", "accuracy"), ("wrong", "unparsed", "truncated", "failed")
     rows = [
-        [name, *(_cell(tally[c]) for c in before), interval_cell(tally["interval"]), *(_cell(tally[c]) for c in after)]
-        for name, tally in [*metrics["category_metrics"].items(), ("all", overall)]
+        [value, *(_cell(tally[c]) for c in before), interval_cell(tally["interval"]), *(_cell(tally[c]) for c in after)]
+        for value, tally in tallies
     ]
-    return table(("category", *before, "95 % interval", *after), rows)
+    return table((name, *before, "95 % interval", *after), rows)
+
+
+def _short(value: str) -> str:
+    line = " ".join(value.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[: SHOWN_CHARACTERS - 1]}…"
 
 
 def interval_cell(interval: Mapping[str, Any] | None) -> str:

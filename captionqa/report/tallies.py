@@ -24,11 +24,14 @@ class QuestionTally:
     right_by_method: Counter[str] = field(default_factory=Counter)
     letters: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(gold, read) of questions whose gold is a letter; `NO_LETTER` where none was read."""
+    without_choices: int = 0
+    """Rows of questions that have no choices: for them there is no chance level."""
 
     def add(self, row: Mapping[str, Any]) -> None:
         method = str(row.get("method") or "not recorded")
         self.methods[method] += 1
         self.right_by_method[method] += bool(row["is_correct"])
+        self.without_choices += not row.get("choices")
         if row.get("gt_letter"):
             self.letters[row["gt_letter"], row.get("predicted_letter") or NO_LETTER] += 1
 

@@ -64,6 +64,12 @@ class RunPaths:
     stem: str
 
     @property
+    def run_name(self) -> str | None:
+        """What ``--run-name`` said: the folder's name where it lies below the model's, which begins the stem."""
+        folder = Path(os.path.abspath(self.folder))
+        return folder.name if self.stem.startswith(f"{folder.parent.name}_") else None
+
+    @property
     def identity(self) -> Path:
         return self.folder / f"{self.stem}{IDENTITY_SUFFIX}"
 

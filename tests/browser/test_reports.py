@@ -235,13 +235,50 @@ def test_a_phone_scrolls_in_one_direction(open_page: Opener, tmp_path: Path) -> 
         assert opened.value("document.documentElement.scrollWidth") == 360
 
 
+def test_other_ways_of_asking_have_their_number_beside_the_accuracy_and_a_table(
+    open_page: Opener, tmp_path: Path
+) -> None:
+    turned = {"questions": 2, "correct": 1, "accuracy": 0.5, "consistent": 1, "consistency": 0.5,
+              "unturned_accuracy": 1.0}  # fmt: skip
+    sampled = {"questions": 2, "mean_accuracy": 0.75, "majority_accuracy": 0.5, "majority_tied": 0,
+               "pass_at": {"1": 0.75, "2": 1.0}}  # fmt: skip
+    scored = {"n": 2, "score": 0.625, "accuracy": 0.5, "cannot_answer": 1}
+    reading = {**scored, "overall_micro": 0.625, "overall_mean_of_domains": 0.6,
+               "by_category": {"a - b": scored, "a - c": scored}, "by_group": {"a": scored},
+               "by_domain": {"natural": scored}}  # fmt: skip
+    categories = {"category_metrics": {"color": turned, "an-unbroken-category-" * 4: turned}}
+    for name, metrics, special, title, first in (
+        ("circular", {"not_turned": 1, **turned, "incomplete": 0, **categories}, "50.0 %", "Circular evaluation",
+         ["category", "questions", "right in every rotation", "answered alike in all", "right in their own order"]),
+        ("samples", {"k": 2, **sampled, "incomplete": 0, "category_metrics": {"color": sampled}}, "50.0 %", "Samples",
+         ["category", "questions", "mean of samples", "right by majority", "pass@1", "pass@2"]),
+        ("captionqa", {**reading, "n_eligible": 2, "n_scored": 2, "failed": 0, "skipped": {"missing_caption": 0},
+                       "published_extractor": reading}, "62.5 %", "CaptionQA protocol",
+         ["category", "questions", "score", "accuracy", "cannot answer", "score, published extractor"]),
+    ):  # fmt: skip
+        paths = write_qa(tmp_path / name, [row("x"), right("y")], metrics={name: metrics})
+        opened = open_page(write_report(paths), viewport={"width": 1000, "height": 800})
+        assert opened.value("document.documentElement.scrollWidth") == 1000
+        assert opened.texts("#special") == [special]
+        assert opened.texts(".under")[0].startswith("accuracy over ")
+        assert opened.texts(".way h2") == [title]
+        assert opened.page.locator(".way table").count() == (3 if name == "captionqa" else 1)
+        assert opened.texts(".way table >> nth=0 >> thead th") == first
+        assert not [text for text in opened.texts("dt") if "_" in text and "metrics" in text]
+
+
 def test_a_comparison_shows_both_answers_and_filters_by_who_is_right(open_page: Opener, tmp_path: Path) -> None:
     draw(tmp_path / "0.jpg")
     a = write_qa(tmp_path / "a", [right("x", image_paths=["0.jpg"]), row("y"), right("z"), row("n")], dataset=tmp_path)
     b = write_qa(tmp_path / "b", [row("x", model_output="B's words"), right("y"), right("z"), right("n")], name="other")
     opened = open_page(write_compared(comparison(a, b), a, b))
     assert opened.texts("#difference") == ["+25.0"]
-    assert opened.texts(".under") == ["points of accuracy for B"]
+    assert opened.texts(".under") == ["points of accuracy, B − A"]
+    assert [text.split()[:2] for text in opened.texts("tfoot tr")][1:] == [["all", "+25.0"]]
+    turned = open_page(write_compared(comparison(b, a), b, a, said="B is -25.0 points against A"))
+    assert turned.texts("#difference") == ["−25.0"]
+    assert turned.texts(".under") == ["points of accuracy, B − A"]
+    assert turned.texts(".said") == ["B is −25.0 points against A"]
     assert opened.texts(".quadrants tbody td") == ["1", "1", "2", "2", "0", "2"]
     assert ids(opened) == ["x", "y", "n"]
     first = opened.page.locator("[data-id=x]")

@@ -314,6 +314,17 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> Non
     assert [each["name"] for each in found["runs"]] == ["x/m_qa", "y/m_qa"]
 
 
+def test_the_name_of_a_run_is_part_of_how_it_is_called(tmp_path: Path) -> None:
+    qa = tmp_path / "output" / "qa"
+    paths = [RunPaths(qa / "m" / "base", "m_qa"), RunPaths(qa / "other", "other_qa")]
+    for each in paths:
+        with RunStore.open(each, IDENTITY, shard=Shard()) as store:
+            store.append({"key": "0" * 16, "facts_key": "0" * 16, "ordinal": 0, **record("q0", "B")})
+    found = json.loads(run(tmp_path, *(each.folder for each in paths), "--json"))
+    assert [each["name"] for each in found["runs"]] == ["base/m_qa", "other_qa"]
+    assert [each.run_name for each in paths] == ["base", None]
+
+
 def test_metrics_that_other_rules_wrote_are_told(tmp_path: Path) -> None:
     one, two = write_run(tmp_path, "one", questions("BB")), write_run(tmp_path, "two", questions("BB"))
     (two / "two_qa_metrics.json").write_text('{"grader_version": "0"}')

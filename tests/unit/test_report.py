@@ -298,6 +298,28 @@ def test_an_interval_in_words(interval: object, words: str | None) -> None:
     assert figures.interval_words(interval) == words
 
 
+def test_a_run_with_a_name_is_headed_by_it(tmp_path: Path) -> None:
+    named = write_report(write_qa(tmp_path / "model" / "warm", [row("q")])).read_text("utf-8")
+    assert "<title>warm · model_qa · captionqa</title>" in named
+    assert '<span class="run-name named">warm</span></h1>' in named
+    plain = write_report(write_qa(tmp_path / "model", [row("q")])).read_text("utf-8")
+    assert "<title>model_qa · captionqa</title>" in plain
+    assert "<h1>org/model</h1>" in plain
+
+
+def test_chance_is_drawn_in_the_headline_alone_and_says_what_it_is_over(tmp_path: Path) -> None:
+    chance = {"chance_accuracy": 0.25}
+    page = write_report(write_qa(tmp_path / "a", [row("q"), right("r", category="shape")], metrics=chance))
+    text = page.read_text("utf-8")
+    assert text.count('class="chance"') == 1
+    assert "dashed: chance, 25.0 %" in text
+    page = write_report(write_qa(tmp_path / "b", [row("q"), right("r", choices=[])], metrics=chance))
+    text = page.read_text("utf-8")
+    assert text.count('class="chance"') == 1
+    assert "dashed: chance over the questions with choices, 25.0 %" in text
+    assert "<dt>chance over the questions with choices</dt>" in text
+
+
 def test_a_comparison_is_told_as_b_minus_a_on_an_axis_that_holds_every_interval(tmp_path: Path) -> None:
     a = write_qa(tmp_path / "a", [row("1"), row("2"), right("3"), row("4")])
     b = write_qa(tmp_path / "b", [right("1"), right("2"), row("3"), row("4")], name="other")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from captionqa.core.metrics import MetricsFold, grade_record
-from captionqa.report.tables import captions_line, metrics_table, outcome_lines, table
+from captionqa.report.tables import captions_line, group_tables, metrics_table, outcome_lines, table
 
 
 def test_the_first_column_is_flush_left_and_the_others_right() -> None:
@@ -46,6 +46,23 @@ def test_the_metrics_of_a_run() -> None:
         "geometry        3        2     0.667    0.208–0.939      1         0          0       0",
         "all             5        2     0.400    0.118–0.769      1         1          1       1",
     ]
+
+
+def test_values_of_a_column_are_listed_by_their_size_and_no_more_than_twenty() -> None:
+    fold = MetricsFold()
+    for number in range(23):
+        for _ in range(3 if number == 21 else 1):
+            each = record("answered" if number else "bad_image", "B", "geometry")
+            each["facts"]["groups"] = {"level": f"v{number:02d}", "kind": "y" * 300}
+            fold.add(each, grade_record(each))
+    by_column = {text.split()[0]: text.splitlines() for text in group_tables(fold.summary())}
+    levels = by_column["level"]
+    assert [line.split()[0] for line in levels[2:6]] == ["v21", "v00", "v01", "v02"]
+    assert levels[2].split()[1:4] == ["3", "3", "1.000"]
+    assert levels[-1] == "… and 3 more in the metrics"
+    assert len(levels) == 2 + 20 + 1
+    assert by_column["kind"][-1].startswith("y" * 39 + "…  ")
+    assert group_tables({**fold.summary(), "groups": {}}) == []
 
 
 @pytest.mark.parametrize(
