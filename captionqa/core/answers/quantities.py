@@ -26,6 +26,7 @@ _VALUE = re.compile(
 _GLUED = re.compile(r"[^\W\d_]{1,3}")
 _AFTER_SIGN = re.compile(r"[°%Ω]")
 _MANY = re.compile(rf"(?P<number>{_PLAIN})\s?(?P<unit>[^\W\d_]+)\.?(?:\s?,?\s?(?:and\s)?)")
+_LABEL = re.compile(r"\d+[A-Z]")
 # Words that begin or are something else than a unit.
 _NO_UNITS = frozenset([
     "and", "or", "to", "but", "not", "plus", "minus", "times", "if", "for", "by", "over", "more", "less", "than",
@@ -127,8 +128,15 @@ def _worded(text: str) -> Quantity | None:
     return Quantity(Fraction(_NUMBER_WORDS[head.lower()]), unit) if unit is not None else None
 
 
+def is_label(text: str) -> bool:
+    """«12A», «7B»: a flat or a gate, and a number with its unit only where the other side has a unit too."""
+    return _LABEL.fullmatch(text) is not None
+
+
 def _compound(text: str) -> Quantity | None:
     """«3 hours 20 minutes», «5 ft 6 in»: several units of one dimension, each smaller than the one before."""
+    if is_label(text):
+        return None
     at, total, last = 0, Fraction(0), None
     while at < len(text):
         match = _MANY.match(text, at)

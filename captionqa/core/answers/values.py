@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from captionqa.core.answers.cleaning import TRIGONOMETRY, as_formula, clean, is_words, key
-from captionqa.core.answers.quantities import quantity, same_quantity, same_ratio
+from captionqa.core.answers.quantities import is_label, quantity, same_quantity, same_ratio
 from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, shape
 from captionqa.core.answers.units import NO_UNIT, Unit, known, parse_unit
 
@@ -76,6 +76,12 @@ _SHORT_WORDS = frozenset([
     "per", "via",
 ])  # fmt: skip
 _TRAILING_UNIT = re.compile(r"(?P<formula>.*[\d}\])!iπ])\s?(?P<unit>°[CF]?|[^\W\d_][^\d{}()\\+=]*(?:\^?-?\d)?)")
+
+# «2-1», «2023-05», «10%-5%», «2023/5/1»: scores, dates and ranges. Nobody's answer is left to be worked out.
+_NUMBERS_JOINED = re.compile(
+    r"(?:[$+-]\s?)*\d[\d.,]*\s?[%°]?(?:(?:\s?-\s?[$+-]?\s?\d[\d.,]*\s?[%°]?(?:\s?/\s?\d[\d.,]*)?)+"
+    r"|(?:\s?/\s?\d[\d.,]*){2,}|\s?/\s?\d[\d.,]*(?:\s?-\s?\d[\d.,]*)(?:\s?/\s?\d[\d.,]*)?)"
+)
 
 
 def same(gold: str, answer: str) -> Comparison:
@@ -224,6 +230,11 @@ def _formulas(first: str, second: str) -> Comparison:
     """A question for algebra, when both are formulas and their units agree."""
     left, left_unit = _split_unit(first)
     right, right_unit = _split_unit(second)
+    if any(_NUMBERS_JOINED.fullmatch(side) for side in (first, second, left, right)):
+        return _DIFFERENT
+    labels = [is_label(side) for side in (first, second)]
+    if labels[0] != labels[1] and quantity(second if labels[0] else first) is not None:
+        return _DIFFERENT
     if is_words(first) or is_words(second) or _has_words(left) or _has_words(right) or _other_case(left, right):
         return _DIFFERENT
     if left_unit.empty or right_unit.empty or left_unit == right_unit:
