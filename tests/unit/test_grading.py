@@ -95,6 +95,72 @@ def test_others_are_never_the_same_without_algebra(one: str, other: str) -> None
     assert not isinstance(same(other, one), Rung)
 
 
+@pytest.mark.parametrize(
+    ("output", "predicted"),
+    [
+        ("Yes, it is.", "Yes"),
+        ("Yes, there are.", "Yes"),
+        ("Yes, there is a dog.", "Yes"),
+        ("**Yes**, there are 2 dogs.", "Yes"),
+        ("Yes", "Yes"),
+        ("No, there are none.", "No"),
+        ("No, it is not.", "No"),
+        ("No, it isn't true.", "No"),
+        ("No, that is not true.", "No"),
+        ("No.", "No"),
+        ("是的，有一只狗。", "是"),
+        ("是", "是"),
+        ("否，没有狗。", "否"),
+    ],
+)
+def test_a_short_verdict_is_read_as_its_first_word(output: str, predicted: str) -> None:
+    golds = {"Yes": ("yes", "no"), "No": ("No", "Yes"), "是": ("是", "否"), "否": ("否", "是")}[predicted]
+    assert grade(output, golds[0]).correct
+    assert [grade(output, gold).predicted for gold in golds] == [predicted, predicted]
+    assert grade(output, golds[1]).verdict is Verdict.WRONG
+
+
+def test_true_and_false_are_verdicts_too() -> None:
+    assert grade("True, the angles are equal.", "true").correct
+    assert grade("False. They are not equal.", "False").correct
+    assert grade("False. They are not equal.", "True").verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Yes and no.",
+        "Yes or no.",
+        "Yes, but it is not a dog.",
+        "Yes, it is not.",
+        "Yes, no.",
+        "No, yes.",
+        "No, wait, it is.",
+        "No, that is true.",
+        "No, it is not false.",
+        "Yes, if it rains.",
+        "Yes?",
+        "No idea.",
+        "No one is there.",
+        "Yesterday.",
+        "Nobody.",
+        "是不是？",
+        "是的，但没有狗。",
+        "否，是的。",
+    ],
+)
+@pytest.mark.parametrize("gold", ["yes", "no", "是", "否"])
+def test_a_verdict_that_is_taken_back_is_none(output: str, gold: str) -> None:
+    assert not grade(output, gold).correct
+
+
+@pytest.mark.parametrize("output", ["Yes, it is.", "They are.", "It is .", "The answer is: ...", "\\boxed{.} 5", "= ."])
+@pytest.mark.parametrize("gold", ["yes", "12"])
+def test_what_was_read_is_never_only_punctuation(output: str, gold: str) -> None:
+    predicted = grade(output, gold).predicted
+    assert predicted is None or any(char.isalnum() for char in predicted)
+
+
 def test_an_unusable_gold_is_an_error_and_not_a_grade() -> None:
     with pytest.raises(ValueError, match="unbalanced"):
         grade("12", "\\boxed{12")

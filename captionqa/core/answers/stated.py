@@ -7,6 +7,7 @@ in it states nothing.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from captionqa.core.answers import sections
@@ -23,15 +24,34 @@ _DECLARED = re.compile(
     r"|(?:答案|结果)(?:应该|应)?(?:是|为|:|】)\s{0,3}:?",
     re.IGNORECASE,
 )
+_EMPTY_SET = re.compile(r"\$?\\?\{\s*\\?\}\$?")
 _UNSTATED = re.compile(r"(?:not|unknown|unclear)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where)\b|\s(?:because|since)\b")
-_MATHS = r"(?:\$?-?\s?[\d.\\(\[{√π$])"
+_MATHS = r"(?:\$?-?\s?(?:\.?\d|[\\(\[{√π$]))"
 _IS = re.compile(
     rf"(?:=|≈|\\approx|\b(?:is|are|equals|equal to|gives|get"
     rf"|obtain))\s{{0,3}}(?P<value>{_MATHS}[^=\n]{{0,80}}?|\*\*[^*\n]{{1,60}}\*\*)[.\s]{{0,6}}$",
 )
 _EMPHASIS = re.compile(r"\*\*(?P<bold>[^*\n]{1,80})\*\*|\$(?P<maths>[^$\n]{1,120})\$")
 _PLAIN_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+# «Yes, it is.», «No, there are none.», «是的,有一只狗。»: the first word is the answer, unless the rest takes it back.
+_VERDICT = re.compile(
+    r"\W{0,4}(?P<word>yes|no|true|false|是(?=的?(?:\W|$))|否)的?(?=[*`'\"]*(?:[,.;:!。-]|$))", re.IGNORECASE
+)
+_DOUBT = (
+    r"\?|\b(?:but|however|although|though|except|unless|if|or|wait|actually|maybe|perhaps|sure|certain|idea|know|clear)\b"
+    r"|但|不过|除|或|吗|如果|其实"
+)
+_NOT = r"\b(?:not?|none|never|nothing|neither|cannot|false|incorrect|wrong)\b|n't\b"
+_TAKEN_BACK = {
+    True: re.compile(rf"{_DOUBT}|{_NOT}|不|没|否|无|错", re.IGNORECASE),
+    False: re.compile(
+        rf"{_DOUBT}|\byes\b|(?<!not )(?<!n't )\b(?:true|correct|right)\b|(?:not|n't) (?:false|wrong|incorrect)\b|是的|对",
+        re.IGNORECASE,
+    ),
+}
+VERDICTS = frozenset(["yes", "no", "true", "false", "是", "否"])
+_VERDICT_WORDS = 20
 _SHORT_WORDS = 6
 _SHORT_CHARS = 80
 _TAIL_CHARS = 16_000
@@ -46,8 +66,9 @@ class Stated:
     span: tuple[int, int]
 
 
-def stated_answer(output: str, *, finish_reason: str | None = None) -> Stated | Reason:
-    """The final answer, or why there is none. After ``finish_reason`` «length» only complete statements count."""
+def stated_answer(output: str, *, finish_reason: str | None = None, verdict: bool = False) -> Stated | Reason:
+    """The final answer, or why there is none. After ``finish_reason`` «length» only complete statements count. With
+    ``verdict`` the question is one of yes or no, and «Yes, it is.» says yes."""
     section = sections.after_thinking(sections.normalise(output))
     if section is None:
         return Reason.UNCLOSED_THINKING
@@ -62,7 +83,7 @@ def stated_answer(output: str, *, finish_reason: str | None = None) -> Stated | 
         return Reason.NO_MATCH
     if found is None and REFUSAL.search(text, max(0, len(text) - _TAIL_CHARS)):
         return Reason.REFUSAL
-    found = found or _short(text) or _last_line(text)
+    found = found or (_verdict(text) if verdict else None) or _short(text) or _last_line(text)
     if found is None:
         return Reason.NO_MATCH
     method, start, end = found
@@ -78,7 +99,12 @@ def _trimmed(method: Method, text: str, start: int, end: int) -> Found | None:
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
-    return (method, start, end) if end > start else None
+    return (method, start, end) if _says_something(text[start:end]) else None
+
+
+def _says_something(text: str) -> bool:
+    r"""Whether there is more than punctuation; \\{\\} is the empty set."""
+    return _EMPTY_SET.fullmatch(text) is not None or any(unicodedata.category(char)[0] not in "PZ" for char in text)
 
 
 def _boxed(text: str) -> Found | None:
@@ -111,6 +137,21 @@ def _declared(text: str, *, cut: bool) -> Found | None:
         if found is not None and found[2] - found[1] <= 400:
             return found
     return None
+
+
+def _verdict(text: str) -> Found | None:
+    """The yes or no that a short text of one line begins with."""
+    stripped = text.strip()
+    if "\n" in stripped or len(stripped.split()) > _VERDICT_WORDS or len(stripped) > 2 * _SHORT_CHARS:
+        return None
+    match = _VERDICT.match(text.lstrip())
+    if match is None:
+        return None
+    at = len(text) - len(text.lstrip())
+    says_yes = match["word"].casefold() in ("yes", "true", "是")
+    if _TAKEN_BACK[says_yes].search(text, at + match.end()):
+        return None
+    return _trimmed(Method.YES_NO, text, at + match.start("word"), at + match.end("word"))
 
 
 def _short(text: str) -> Found | None:
