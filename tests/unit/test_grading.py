@@ -161,6 +161,35 @@ def test_what_was_read_is_never_only_punctuation(output: str, gold: str) -> None
     assert predicted is None or any(char.isalnum() for char in predicted)
 
 
+@pytest.mark.parametrize(
+    ("output", "right", "wrong"),
+    [
+        ("x = 3, y = 4", "(3, 4)", ("4", "3", "y = 4", "(4, 3)", "x = 4, y = 3")),
+        ("x = 3 and y = 4.", "(3, 4)", ("4", "3", "y = 4")),
+        ("$x = 3$, $y = 4$", "x = 3, y = 4", ("4", "3")),
+        ("x = 1 or x = 2", "\\{1, 2\\}", ("1", "2", "x = 2", "(1, 2, 3)")),
+        ("The roots are x = 1 and x = 2", "\\{1, 2\\}", ("1", "2", "\\{2\\}")),
+        ("The roots are x = 1 and x = 2.", "\\{2, 1\\}", ("1", "2")),
+        ("We solve it.\nx = 3, y = 4", "(3, 4)", ("4", "3")),
+        ("x_1 = 1, x_2 = 2", "1, 2", ("1", "2")),
+        ("x = 3; y = 4", "(3, 4)", ("4",)),
+        ("width = 3, height = 4", "width = 3, height = 4", ("4", "3")),
+        ("x = \\frac{1}{2}, y = -2", "(0.5, -2)", ("-2", "2")),
+    ],
+)
+def test_a_list_of_assignments_is_the_whole_list(output: str, right: str, wrong: tuple[str, ...]) -> None:
+    assert grade(output, right).correct
+    for gold in wrong:
+        assert grade(output, gold).verdict is Verdict.WRONG
+        assert isinstance(read_grade(output, gold), Grade)
+
+
+def test_one_assignment_and_a_chain_end_in_their_value() -> None:
+    assert grade("x = 4", "4").correct
+    assert grade("a = 3, b = 4, so c = 5", "5").correct
+    assert grade("3 + 9 = 12", "12").correct
+
+
 def test_an_unusable_gold_is_an_error_and_not_a_grade() -> None:
     with pytest.raises(ValueError, match="unbalanced"):
         grade("12", "\\boxed{12")

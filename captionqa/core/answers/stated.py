@@ -32,6 +32,14 @@ _IS = re.compile(
     rf"(?:=|≈|\\approx|\b(?:is|are|equals|equal to|gives|get"
     rf"|obtain))\s{{0,3}}(?P<value>{_MATHS}[^=\n]{{0,80}}?|\*\*[^*\n]{{1,60}}\*\*)[.\s]{{0,6}}$",
 )
+# «x = 3, y = 4», «The roots are x = 1 and x = 2»: the whole list is the answer, and not its last number.
+_ASSIGNMENT = r"\$?(?:\\[A-Za-z]+\s?)?[A-Za-z][\w{}']{0,20}(?:\([a-z]\))?(?:\s[A-Za-z]{1,12})?\s{0,3}=\s{0,3}[^\s=<>≤≥,;][^=<>≤≥,;\n]{0,60}?\$?"
+_ASSIGNMENTS = re.compile(
+    r"(?:(?:so|thus|therefore|hence|then)\b,?\s|所以|因此)?"
+    r"(?:(?:(?:the|its|their|both|two|real)\s){0,3}(?:[A-Za-z]+\s){0,4}(?:are|is):?\s|we (?:get|have|find|obtain):?\s)?"
+    rf"(?P<list>{_ASSIGNMENT}(?:\s?(?:[,;、](?:\s?(?:and|or)\b)?|\b(?:and|or)\b|和|或)\s?{_ASSIGNMENT}){{1,12}})[.。\s]{{0,6}}",
+    re.IGNORECASE,
+)
 _EMPHASIS = re.compile(r"\*\*(?P<bold>[^*\n]{1,80})\*\*|\$(?P<maths>[^$\n]{1,120})\$")
 _PLAIN_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 # «Yes, it is.», «No, there are none.», «是的,有一只狗。»: the first word is the answer, unless the rest takes it back.
@@ -54,6 +62,7 @@ VERDICTS = frozenset(["yes", "no", "true", "false", "是", "否"])
 _VERDICT_WORDS = 20
 _SHORT_WORDS = 6
 _SHORT_CHARS = 80
+_LIST_CHARS = 300
 _TAIL_CHARS = 16_000
 
 
@@ -170,6 +179,11 @@ def _last_line(text: str) -> Found | None:
     if len(stripped) - start > 2000:
         return None
     line = stripped[start:]
+    several = _ASSIGNMENTS.fullmatch(line.strip()) if len(line) <= _LIST_CHARS else None
+    if several is not None:
+        start += len(line) - len(line.lstrip())
+        method = Method.LAST_LINE if text[:start].strip() else Method.WHOLE
+        return _trimmed(method, text, start + several.start("list"), start + several.end("list"))
     match = _IS.search(line, max(0, len(line) - 200))
     if match is not None and len(_PLAIN_WORDS.findall(match["value"])) <= 2:
         return _trimmed(Method.LAST_LINE, text, start + match.start("value"), start + match.end("value"))

@@ -169,6 +169,8 @@ def _shapes(left: Shape | None, right: Shape | None, first: str, second: str, de
         if several.kind is Kind.SET and len(several.parts) == 1:
             found = _compare(several.parts[0], value, depth + 1)
             return Rung.SET if isinstance(found, Rung) else None
+        if several.kind is Kind.NAMED and len(several.parts) > 1:
+            return _DIFFERENT
         return _DIFFERENT if quantity(value) is not None else None
     return None
 
