@@ -33,7 +33,10 @@ _IS = re.compile(
     rf"|obtain))\s{{0,3}}(?P<value>{_MATHS}[^=\n]{{0,80}}?|\*\*[^*\n]{{1,60}}\*\*)[.\s]{{0,6}}$",
 )
 # «x = 3, y = 4», «The roots are x = 1 and x = 2»: the whole list is the answer, and not its last number.
-_ASSIGNMENT = r"\$?(?:\\[A-Za-z]+\s?)?[A-Za-z][\w{}']{0,20}(?:\([a-z]\))?(?:\s[A-Za-z]{1,12})?\s{0,3}=\s{0,3}[^\s=<>≤≥,;][^=<>≤≥,;\n]{0,60}?\$?"
+_ASSIGNMENT = (
+    r"(?!(?:so|thus|then|hence|therefore|where|if|with|for)\s)\$?(?:\\[A-Za-z]+\s?)?[A-Za-z][\w{}']{0,20}(?:\([a-z]\))?"
+    r"(?:\s[A-Za-z]{1,12})?\s{0,3}=\s{0,3}[^\s=<>≤≥,;][^=<>≤≥,;\n]{0,60}?\$?"
+)
 _ASSIGNMENTS = re.compile(
     r"(?:(?:so|thus|therefore|hence|then)\b,?\s|所以|因此)?"
     r"(?:(?:(?:the|its|their|both|two|real)\s){0,3}(?:[A-Za-z]+\s){0,4}(?:are|is):?\s|we (?:get|have|find|obtain):?\s)?"
@@ -54,7 +57,7 @@ _NOT = r"\b(?:not?|none|never|nothing|neither|cannot|false|incorrect|wrong)\b|n'
 _TAKEN_BACK = {
     True: re.compile(rf"{_DOUBT}|{_NOT}|不|没|否|无|错", re.IGNORECASE),
     False: re.compile(
-        rf"{_DOUBT}|\byes\b|(?<!not )(?<!n't )\b(?:true|correct|right)\b|(?:not|n't) (?:false|wrong|incorrect)\b|是的|对",
+        rf"{_DOUBT}|\byes\b|(?<!not )(?<!n't )\b(?:true|correct|right)\b|(?:not|n't) (?:false|wrong)\b|是的|对",
         re.IGNORECASE,
     ),
 }
