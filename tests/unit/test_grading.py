@@ -52,6 +52,8 @@ def test_a_gold_letter_without_choices_is_graded_by_letter() -> None:
         ("We add them.\n3 + 9 = 12", "12", "last_line/text"),
         ("The area is $24\\ \\text{cm}^2$.", "24 cm^2", "last_line/text"),
         ("right triangle", "Right triangle", "whole_output/text"),
+        ("答案是五。", "5", "declared/number"),
+        ("大约是5米", "5 m", "whole_output/number"),
     ],
 )
 def test_an_open_answer_is_found_and_the_rule_recorded(output: str, gold: str, method: str) -> None:

@@ -54,6 +54,7 @@ Comparison = Rung | Different | Question
 _DIFFERENT = Different()
 
 _LETTER_LIST = re.compile(r"\(?[A-J]\)?(?:\s?(?:[,、&]|and|和)?\s?\(?[A-J]\)?)+")
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTER = re.compile(r"[A-J]")
 _NAMED = re.compile(
     r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-z](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\))?)\s?="
@@ -94,11 +95,21 @@ def same(gold: str, answer: str) -> Comparison:
     first, second = _without_name(first, second)
     if not first or not second:
         return _DIFFERENT
-    if key(first) == key(second):
+    if key(first) == key(second) or _same_capitals(first, second):
         return Rung.TEXT
     if max(len(first), len(second)) > MAX_CHARS:
         return _DIFFERENT
     return _compare(first, second)
+
+
+def _same_capitals(first: str, second: str) -> bool:
+    """«STOP» is «stop» and «USA» is «usa»; «ABC» is not «abc», where letters name options, points or variables."""
+    if first.casefold() != second.casefold() or not (first.isupper() or second.isupper()):
+        return False
+    if not (is_words(first) and is_words(second)) or sum(char.isalpha() for char in first) < 3:
+        return False
+    capitals = first.upper()
+    return not (_LETTER_LIST.fullmatch(capitals) or capitals in _ALPHABET or first.lower() in _FUNCTIONS)
 
 
 def _without_name(first: str, second: str) -> tuple[str, str]:
@@ -115,7 +126,7 @@ def _without_name(first: str, second: str) -> tuple[str, str]:
 
 def _compare(first: str, second: str, depth: int = 0) -> Comparison:
     """Two cleaned texts."""
-    if key(first) == key(second):
+    if key(first) == key(second) or _same_capitals(first, second):
         return Rung.TEXT
     if _LETTER_LIST.fullmatch(first) and _LETTER_LIST.fullmatch(second):
         return Rung.LETTERS if sorted(_LETTER.findall(first)) == sorted(_LETTER.findall(second)) else _DIFFERENT
