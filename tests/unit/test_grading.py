@@ -192,6 +192,61 @@ def test_one_assignment_and_a_chain_end_in_their_value() -> None:
     assert grade("3 + 9 = 12", "12").correct
 
 
+@pytest.mark.parametrize(
+    ("output", "gold"),
+    [
+        ("It is red.", "red"),
+        ("It is red.", "It is red"),
+        ("The car is red.", "red"),
+        ("The color of the car is dark red.", "dark red"),
+        ("It's a dog", "dog"),
+        ("It’s a dog.", "dog"),
+        ("They are blue.", "blue"),
+        ("It costs $15.", "15"),
+        ("It is about 5 m.", "5 m"),
+        ("There are two dogs.", "2"),
+        ("There are two.", "2"),
+    ],
+)
+def test_a_short_sentence_says_its_value(output: str, gold: str) -> None:
+    assert grade(output, gold).correct
+
+
+@pytest.mark.parametrize(
+    ("output", "gold"),
+    [
+        ("It is not red.", "red"),
+        ("It isn't red.", "red"),
+        ("It is red or blue.", "red"),
+        ("It is red and blue.", "red"),
+        ("It is reddish.", "red"),
+        ("It is almost red.", "red"),
+        ("Is it red?", "red"),
+        ("It is red?", "red"),
+        ("Nothing is red.", "red"),
+        ("No car is red.", "red"),
+        ("The other car is red.", "red"),
+        ("It is anything but red.", "red"),
+        ("If it is red.", "red"),
+        ("It costs $15 more.", "15"),
+        ("It costs less than $15.", "15"),
+        ("It costs $15 or $20.", "15"),
+        ("It costs 15 cents.", "15 dollars"),
+        ("There is no dog.", "dog"),
+        ("There are two more dogs.", "2"),
+        ("There are two or three.", "2"),
+        ("It's a hot dog", "dog"),
+        ("It is 2 less than 7.", "2"),
+        ("The score is 2-1.", "1"),
+        ("The car is red. The bus is blue.", "blue"),
+        ("The car on the left side of the road is red.", "red"),
+    ],
+)
+def test_a_sentence_that_says_something_else_is_not_its_value(output: str, gold: str) -> None:
+    assert not grade(output, gold).correct
+    assert isinstance(read_grade(output, gold), Grade)
+
+
 def test_an_unusable_gold_is_an_error_and_not_a_grade() -> None:
     with pytest.raises(ValueError, match="unbalanced"):
         grade("12", "\\boxed{12")

@@ -61,6 +61,18 @@ _TAKEN_BACK = {
         re.IGNORECASE,
     ),
 }
+# «It is red.», «The car is red.», «It costs $15.»: a sentence around a value.
+_SENTENCE = re.compile(
+    r"(?:it|they|he|she|this|that|these|those|there|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+){1,4}?)"
+    r"(?:'s|'re|\s(?:is|are|was|were|costs|weighs|measures|equals|shows|says|reads))\s(?P<value>[^?!;:\n]+?)[.\s]*",
+    re.IGNORECASE,
+)
+_NO_SENTENCE = re.compile(
+    r"\b(?:not?|none|never|nothing|neither|nor|nobody|cannot|false|incorrect|wrong|other|opposite|except|without|hardly"
+    r"|if|unless|or|but|only|most|least|maximum|minimum|instead|rather|than|more|less|that is|which is)\b|n't\b|\?",
+    re.IGNORECASE,
+)
+_SENTENCE_WORDS = 8
 VERDICTS = frozenset(["yes", "no", "true", "false", "是", "否"])
 _VERDICT_WORDS = 20
 _SHORT_WORDS = 6
@@ -101,6 +113,15 @@ def stated_answer(output: str, *, finish_reason: str | None = None, verdict: boo
     method, start, end = found
     start, end = start + section.offset, end + section.offset
     return Stated(output[start:end], method, (start, end))
+
+
+def sentence_value(text: str) -> str | None:
+    """The value that one short sentence says and nothing else: «red» of «The car is red.»"""
+    text = sections.normalise(text.strip())
+    if len(text.split()) > _SENTENCE_WORDS or len(text) > _SHORT_CHARS or _NO_SENTENCE.search(text):
+        return None
+    match = _SENTENCE.fullmatch(text)
+    return match["value"] if match else None
 
 
 Found = tuple[Method, int, int]
@@ -168,7 +189,8 @@ def _verdict(text: str) -> Found | None:
 
 def _short(text: str) -> Found | None:
     stripped = text.strip()
-    if "\n" in stripped or len(stripped) > _SHORT_CHARS or len(stripped.split()) > _SHORT_WORDS:
+    words = _SHORT_WORDS if sentence_value(stripped) is None else _SENTENCE_WORDS
+    if "\n" in stripped or len(stripped) > _SHORT_CHARS or len(stripped.split()) > words:
         return None
     if _IS.search(stripped) or _EMPHASIS.search(stripped):
         return None
