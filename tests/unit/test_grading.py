@@ -247,6 +247,13 @@ def test_a_sentence_that_says_something_else_is_not_its_value(output: str, gold:
     assert isinstance(read_grade(output, gold), Grade)
 
 
+def test_many_numbers_with_dashes_take_no_time() -> None:
+    start = time.process_time()
+    assert not grade("10 - " * 70, "12").correct
+    assert not grade("\\boxed{" + "10 - " * 70 + "}", "12").correct
+    assert time.process_time() - start < 1
+
+
 def test_an_unusable_gold_is_an_error_and_not_a_grade() -> None:
     with pytest.raises(ValueError, match="unbalanced"):
         grade("12", "\\boxed{12")

@@ -80,8 +80,8 @@ _TRAILING_UNIT = re.compile(r"(?P<formula>.*[\d}\])!iπ])\s?(?P<unit>°[CF]?|[^\
 
 # «2-1», «2023-05», «10%-5%», «2023/5/1»: scores, dates and ranges. Nobody's answer is left to be worked out.
 _NUMBERS_JOINED = re.compile(
-    r"(?:[$+-]\s?)*\d[\d.,]*\s?[%°]?(?:(?:\s?-\s?[$+-]?\s?\d[\d.,]*\s?[%°]?(?:\s?/\s?\d[\d.,]*)?)+"
-    r"|(?:\s?/\s?\d[\d.,]*){2,}|\s?/\s?\d[\d.,]*(?:\s?-\s?\d[\d.,]*)(?:\s?/\s?\d[\d.,]*)?)"
+    r"[$+-]*\d[\d.,]*[%°]?(?:(?:-[$+-]?\d[\d.,]*[%°]?(?:/\d[\d.,]*)?)+"
+    r"|(?:/\d[\d.,]*){2,}|/\d[\d.,]*(?:-\d[\d.,]*)(?:/\d[\d.,]*)?)"
 )
 
 
@@ -243,7 +243,7 @@ def _formulas(first: str, second: str) -> Comparison:
     """A question for algebra, when both are formulas and their units agree."""
     left, left_unit = _split_unit(first)
     right, right_unit = _split_unit(second)
-    if any(_NUMBERS_JOINED.fullmatch(side) for side in (first, second, left, right)):
+    if any(_NUMBERS_JOINED.fullmatch(side.replace(" ", "")) for side in (first, second, left, right)):
         return _DIFFERENT
     labels = [is_label(side) for side in (first, second)]
     if labels[0] != labels[1] and quantity(second if labels[0] else first) is not None:
