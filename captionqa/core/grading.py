@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from captionqa.core.answers.letters import Reason
-from captionqa.core.answers.stated import stated_answer
+from captionqa.core.answers.letters import Method, Reason
+from captionqa.core.answers.stated import VERDICTS, sentence_value, stated_answer
 from captionqa.core.answers.values import Question, Rung, same
 from captionqa.core.choices import Gold, parse_gold
 from captionqa.core.extraction import extract_letter
@@ -126,11 +126,16 @@ def _by_letter(output: str, gold: str, choices: Sequence[str], finish_reason: st
 
 
 def _by_value(output: str, gold: Gold, finish_reason: str | None) -> Grade | Pending:
-    stated = stated_answer(output, finish_reason=finish_reason)
+    verdict = gold.text.strip().rstrip(".。").casefold() in VERDICTS
+    stated = stated_answer(output, finish_reason=finish_reason, verdict=verdict)
     if isinstance(stated, Reason):
         return Grade(_missing(finish_reason), None, None, "none", stated, None)
     different = Grade(Verdict.WRONG, stated.text, None, stated.method, None, stated.span)
     found = same(gold.text, stated.text)
+    inner = sentence_value(stated.text) if stated.method is Method.WHOLE and not isinstance(found, Rung) else None
+    if inner is not None:
+        by_value = same(gold.text, inner)
+        found = by_value if isinstance(by_value, Rung) else found  # a sentence is nothing for algebra
     if isinstance(found, Question):
         return Pending(found, different)
     if isinstance(found, Rung):

@@ -52,6 +52,8 @@ def test_a_gold_letter_without_choices_is_graded_by_letter() -> None:
         ("We add them.\n3 + 9 = 12", "12", "last_line/text"),
         ("The area is $24\\ \\text{cm}^2$.", "24 cm^2", "last_line/text"),
         ("right triangle", "Right triangle", "whole_output/text"),
+        ("答案是五。", "5", "declared/number"),
+        ("大约是5米", "5 m", "whole_output/number"),
     ],
 )
 def test_an_open_answer_is_found_and_the_rule_recorded(output: str, gold: str, method: str) -> None:
@@ -93,6 +95,163 @@ def test_the_same_answers_are_the_same_both_ways(one: str, other: str) -> None:
 def test_others_are_never_the_same_without_algebra(one: str, other: str) -> None:
     assert not isinstance(same(one, other), Rung)
     assert not isinstance(same(other, one), Rung)
+
+
+@pytest.mark.parametrize(
+    ("output", "predicted"),
+    [
+        ("Yes, it is.", "Yes"),
+        ("Yes, there are.", "Yes"),
+        ("Yes, there is a dog.", "Yes"),
+        ("**Yes**, there are 2 dogs.", "Yes"),
+        ("Yes", "Yes"),
+        ("No, there are none.", "No"),
+        ("No, it is not.", "No"),
+        ("No, it isn't true.", "No"),
+        ("No, that is not true.", "No"),
+        ("No.", "No"),
+        ("是的，有一只狗。", "是"),
+        ("是", "是"),
+        ("否，没有狗。", "否"),
+    ],
+)
+def test_a_short_verdict_is_read_as_its_first_word(output: str, predicted: str) -> None:
+    golds = {"Yes": ("yes", "no"), "No": ("No", "Yes"), "是": ("是", "否"), "否": ("否", "是")}[predicted]
+    assert grade(output, golds[0]).correct
+    assert [grade(output, gold).predicted for gold in golds] == [predicted, predicted]
+    assert grade(output, golds[1]).verdict is Verdict.WRONG
+
+
+def test_true_and_false_are_verdicts_too() -> None:
+    assert grade("True, the angles are equal.", "true").correct
+    assert grade("False. They are not equal.", "False").correct
+    assert grade("False. They are not equal.", "True").verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Yes and no.",
+        "Yes or no.",
+        "Yes, but it is not a dog.",
+        "Yes, it is not.",
+        "Yes, no.",
+        "No, yes.",
+        "No, wait, it is.",
+        "No, that is true.",
+        "No, it is not false.",
+        "Yes, if it rains.",
+        "Yes?",
+        "No idea.",
+        "No one is there.",
+        "Yesterday.",
+        "Nobody.",
+        "是不是？",
+        "是的，但没有狗。",
+        "否，是的。",
+    ],
+)
+@pytest.mark.parametrize("gold", ["yes", "no", "是", "否"])
+def test_a_verdict_that_is_taken_back_is_none(output: str, gold: str) -> None:
+    assert not grade(output, gold).correct
+
+
+@pytest.mark.parametrize("output", ["Yes, it is.", "They are.", "It is .", "The answer is: ...", "\\boxed{.} 5", "= ."])
+@pytest.mark.parametrize("gold", ["yes", "12"])
+def test_what_was_read_is_never_only_punctuation(output: str, gold: str) -> None:
+    predicted = grade(output, gold).predicted
+    assert predicted is None or any(char.isalnum() for char in predicted)
+
+
+@pytest.mark.parametrize(
+    ("output", "right", "wrong"),
+    [
+        ("x = 3, y = 4", "(3, 4)", ("4", "3", "y = 4", "(4, 3)", "x = 4, y = 3")),
+        ("x = 3 and y = 4.", "(3, 4)", ("4", "3", "y = 4")),
+        ("$x = 3$, $y = 4$", "x = 3, y = 4", ("4", "3")),
+        ("x = 1 or x = 2", "\\{1, 2\\}", ("1", "2", "x = 2", "(1, 2, 3)")),
+        ("The roots are x = 1 and x = 2", "\\{1, 2\\}", ("1", "2", "\\{2\\}")),
+        ("The roots are x = 1 and x = 2.", "\\{2, 1\\}", ("1", "2")),
+        ("We solve it.\nx = 3, y = 4", "(3, 4)", ("4", "3")),
+        ("x_1 = 1, x_2 = 2", "1, 2", ("1", "2")),
+        ("x = 3; y = 4", "(3, 4)", ("4",)),
+        ("width = 3, height = 4", "width = 3, height = 4", ("4", "3")),
+        ("x = \\frac{1}{2}, y = -2", "(0.5, -2)", ("-2", "2")),
+    ],
+)
+def test_a_list_of_assignments_is_the_whole_list(output: str, right: str, wrong: tuple[str, ...]) -> None:
+    assert grade(output, right).correct
+    for gold in wrong:
+        assert grade(output, gold).verdict is Verdict.WRONG
+        assert isinstance(read_grade(output, gold), Grade)
+
+
+def test_one_assignment_and_a_chain_end_in_their_value() -> None:
+    assert grade("x = 4", "4").correct
+    assert grade("a = 3, b = 4, so c = 5", "5").correct
+    assert grade("3 + 9 = 12", "12").correct
+
+
+@pytest.mark.parametrize(
+    ("output", "gold"),
+    [
+        ("It is red.", "red"),
+        ("It is red.", "It is red"),
+        ("The car is red.", "red"),
+        ("The color of the car is dark red.", "dark red"),
+        ("It's a dog", "dog"),
+        ("It’s a dog.", "dog"),
+        ("They are blue.", "blue"),
+        ("It costs $15.", "15"),
+        ("It is about 5 m.", "5 m"),
+        ("There are two dogs.", "2"),
+        ("There are two.", "2"),
+    ],
+)
+def test_a_short_sentence_says_its_value(output: str, gold: str) -> None:
+    assert grade(output, gold).correct
+
+
+@pytest.mark.parametrize(
+    ("output", "gold"),
+    [
+        ("It is not red.", "red"),
+        ("It isn't red.", "red"),
+        ("It is red or blue.", "red"),
+        ("It is red and blue.", "red"),
+        ("It is reddish.", "red"),
+        ("It is almost red.", "red"),
+        ("Is it red?", "red"),
+        ("It is red?", "red"),
+        ("Nothing is red.", "red"),
+        ("No car is red.", "red"),
+        ("The other car is red.", "red"),
+        ("It is anything but red.", "red"),
+        ("If it is red.", "red"),
+        ("It costs $15 more.", "15"),
+        ("It costs less than $15.", "15"),
+        ("It costs $15 or $20.", "15"),
+        ("It costs 15 cents.", "15 dollars"),
+        ("There is no dog.", "dog"),
+        ("There are two more dogs.", "2"),
+        ("There are two or three.", "2"),
+        ("It's a hot dog", "dog"),
+        ("It is 2 less than 7.", "2"),
+        ("The score is 2-1.", "1"),
+        ("The car is red. The bus is blue.", "blue"),
+        ("The car on the left side of the road is red.", "red"),
+    ],
+)
+def test_a_sentence_that_says_something_else_is_not_its_value(output: str, gold: str) -> None:
+    assert not grade(output, gold).correct
+    assert isinstance(read_grade(output, gold), Grade)
+
+
+def test_many_numbers_with_dashes_take_no_time() -> None:
+    start = time.process_time()
+    assert not grade("10 - " * 70, "12").correct
+    assert not grade("\\boxed{" + "10 - " * 70 + "}", "12").correct
+    assert time.process_time() - start < 1
 
 
 def test_an_unusable_gold_is_an_error_and_not_a_grade() -> None:

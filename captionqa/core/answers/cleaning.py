@@ -37,6 +37,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"\\neq?(?![A-Za-z])", "≠"),
         (r"\\infty(?![A-Za-z])", "∞"),
         (r"\\(?:approx|thickapprox)(?![A-Za-z])|^\s*[≈~]", ""),
+        (r"^\s*(?:(?:about|approximately|approx\.?|around|roughly)\s|(?:大约|大概|约)(?:是|为)?)\s*(?=[\d.$\\-])", ""),
+        (r"(?<=\d)\s?度(?![^\W\d_])", "°"),
         (r"([\^_])\{(\w)\}", r"\1\2"),
         (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match.group().translate(_RAISED)}}}"),
         (r"\^\{(\d)\}", r"^\1"),

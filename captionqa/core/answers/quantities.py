@@ -26,6 +26,7 @@ _VALUE = re.compile(
 _GLUED = re.compile(r"[^\W\d_]{1,3}")
 _AFTER_SIGN = re.compile(r"[°%Ω]")
 _MANY = re.compile(rf"(?P<number>{_PLAIN})\s?(?P<unit>[^\W\d_]+)\.?(?:\s?,?\s?(?:and\s)?)")
+_LABEL = re.compile(r"\d+[A-Z]")
 # Words that begin or are something else than a unit.
 _NO_UNITS = frozenset([
     "and", "or", "to", "but", "not", "plus", "minus", "times", "if", "for", "by", "over", "more", "less", "than",
@@ -41,6 +42,9 @@ _TENS = dict(zip([
 ], range(20, 100, 10), strict=True))  # fmt: skip
 _NUMBER_WORDS = {word: value for value, word in enumerate(_ONES)} | _TENS
 _NUMBER_WORDS |= {f"{t}{s}{_ONES[n]}": v + n for t, v in _TENS.items() for n in range(1, 10) for s in "- "}
+_CHINESE = re.compile(r"(?:(?P<tens>[二三四五六七八九])?(?P<ten>十))?(?P<ones>[一二两三四五六七八九])?(?P<rest>.*)")
+_CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2}
+_MEASURE_WORDS = frozenset("个只条张本辆位名件头棵朵块匹把支座架艘盏")
 _MULTIPLES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "万": 10**4, "亿": 10**8}
 _MULTIPLE = re.compile(rf"\s?(?P<word>{'|'.join(_MULTIPLES)})(?![A-Za-z])", re.IGNORECASE)
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s?:\s?(\d+(?:\.\d+)?)(?:\s?:\s?(\d+(?:\.\d+)?))?")
@@ -63,7 +67,7 @@ def quantity(text: str, *, glued: bool = False) -> Quantity | None:
         return Quantity(Fraction(_NUMBER_WORDS[text.lower()]), NO_UNIT)
     match = _VALUE.match(text)
     if match is None or not match.end():
-        return _worded(text)
+        return _worded(text) or _chinese(text)
     many = _MULTIPLE.match(text, match.end())
     unit = _unit(text[many.end() if many else match.end() :], glued=glued)
     if unit is None:
@@ -127,8 +131,29 @@ def _worded(text: str) -> Quantity | None:
     return Quantity(Fraction(_NUMBER_WORDS[head.lower()]), unit) if unit is not None else None
 
 
+def _chinese(text: str) -> Quantity | None:
+    """«五», «五个», «十二», «五米»: up to 99, alone, with a measure word or a unit; «三角形» is a word."""
+    match = _CHINESE.fullmatch(text)
+    if match is None or not (match["ten"] or match["ones"]) or (match["ten"] and match["ones"] == "两"):
+        return None
+    rest = match["rest"]
+    unit = NO_UNIT if not rest or rest in _MEASURE_WORDS else parse_unit(rest) if known(rest) else None
+    if unit is None:
+        return None
+    value = _CHINESE_DIGITS[match["tens"]] if match["tens"] else 1
+    value = 10 * value if match["ten"] else 0
+    return Quantity(Fraction(value + (_CHINESE_DIGITS[match["ones"]] if match["ones"] else 0)), unit)
+
+
+def is_label(text: str) -> bool:
+    """«12A», «7B»: a flat or a gate, and a number with its unit only where the other side has a unit too."""
+    return _LABEL.fullmatch(text) is not None
+
+
 def _compound(text: str) -> Quantity | None:
     """«3 hours 20 minutes», «5 ft 6 in»: several units of one dimension, each smaller than the one before."""
+    if is_label(text):
+        return None
     at, total, last = 0, Fraction(0), None
     while at < len(text):
         match = _MANY.match(text, at)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from captionqa.core.answers.cleaning import TRIGONOMETRY, as_formula, clean, is_words, key
-from captionqa.core.answers.quantities import quantity, same_quantity, same_ratio
+from captionqa.core.answers.quantities import is_label, quantity, same_quantity, same_ratio
 from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, shape
 from captionqa.core.answers.units import NO_UNIT, Unit, known, parse_unit
 
@@ -54,6 +54,7 @@ Comparison = Rung | Different | Question
 _DIFFERENT = Different()
 
 _LETTER_LIST = re.compile(r"\(?[A-J]\)?(?:\s?(?:[,、&]|and|和)?\s?\(?[A-J]\)?)+")
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTER = re.compile(r"[A-J]")
 _NAMED = re.compile(
     r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-z](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\))?)\s?="
@@ -77,6 +78,12 @@ _SHORT_WORDS = frozenset([
 ])  # fmt: skip
 _TRAILING_UNIT = re.compile(r"(?P<formula>.*[\d}\])!iπ])\s?(?P<unit>°[CF]?|[^\W\d_][^\d{}()\\+=]*(?:\^?-?\d)?)")
 
+# «2-1», «2023-05», «10%-5%», «2023/5/1»: scores, dates and ranges. Nobody's answer is left to be worked out.
+_NUMBERS_JOINED = re.compile(
+    r"[$+-]*\d[\d.,]*[%°]?(?:(?:-[$+-]?\d[\d.,]*[%°]?(?:/\d[\d.,]*)?)+"
+    r"|(?:/\d[\d.,]*){2,}|/\d[\d.,]*(?:-\d[\d.,]*)(?:/\d[\d.,]*)?)"
+)
+
 
 def same(gold: str, answer: str) -> Comparison:
     """The ladder, up to where algebra would have to be asked. Symmetric."""
@@ -88,11 +95,21 @@ def same(gold: str, answer: str) -> Comparison:
     first, second = _without_name(first, second)
     if not first or not second:
         return _DIFFERENT
-    if key(first) == key(second):
+    if key(first) == key(second) or _same_capitals(first, second):
         return Rung.TEXT
     if max(len(first), len(second)) > MAX_CHARS:
         return _DIFFERENT
     return _compare(first, second)
+
+
+def _same_capitals(first: str, second: str) -> bool:
+    """«STOP» is «stop» and «USA» is «usa»; «ABC» is not «abc», where letters name options, points or variables."""
+    if first.casefold() != second.casefold() or not (first.isupper() or second.isupper()):
+        return False
+    if not (is_words(first) and is_words(second)) or sum(char.isalpha() for char in first) < 3:
+        return False
+    capitals = first.upper()
+    return not (_LETTER_LIST.fullmatch(capitals) or capitals in _ALPHABET or first.lower() in _FUNCTIONS)
 
 
 def _without_name(first: str, second: str) -> tuple[str, str]:
@@ -109,7 +126,7 @@ def _without_name(first: str, second: str) -> tuple[str, str]:
 
 def _compare(first: str, second: str, depth: int = 0) -> Comparison:
     """Two cleaned texts."""
-    if key(first) == key(second):
+    if key(first) == key(second) or _same_capitals(first, second):
         return Rung.TEXT
     if _LETTER_LIST.fullmatch(first) and _LETTER_LIST.fullmatch(second):
         return Rung.LETTERS if sorted(_LETTER.findall(first)) == sorted(_LETTER.findall(second)) else _DIFFERENT
@@ -163,6 +180,8 @@ def _shapes(left: Shape | None, right: Shape | None, first: str, second: str, de
         if several.kind is Kind.SET and len(several.parts) == 1:
             found = _compare(several.parts[0], value, depth + 1)
             return Rung.SET if isinstance(found, Rung) else None
+        if several.kind is Kind.NAMED and len(several.parts) > 1:
+            return _DIFFERENT
         return _DIFFERENT if quantity(value) is not None else None
     return None
 
@@ -224,6 +243,11 @@ def _formulas(first: str, second: str) -> Comparison:
     """A question for algebra, when both are formulas and their units agree."""
     left, left_unit = _split_unit(first)
     right, right_unit = _split_unit(second)
+    if any(_NUMBERS_JOINED.fullmatch(side.replace(" ", "")) for side in (first, second, left, right)):
+        return _DIFFERENT
+    labels = [is_label(side) for side in (first, second)]
+    if labels[0] != labels[1] and quantity(second if labels[0] else first) is not None:
+        return _DIFFERENT
     if is_words(first) or is_words(second) or _has_words(left) or _has_words(right) or _other_case(left, right):
         return _DIFFERENT
     if left_unit.empty or right_unit.empty or left_unit == right_unit:
