@@ -323,3 +323,9 @@ def test_what_only_algebra_can_compare_is_pending_until_it_is_settled() -> None:
 def test_numbers_and_words_never_wait_for_algebra() -> None:
     for output, gold in (("\\boxed{21}", "12"), ("\\boxed{red}", "blue"), ("\\boxed{(4,3)}", "(3,4)")):
         assert isinstance(read_grade(output, gold), Grade)
+
+
+def test_a_long_list_of_letters_that_is_none_is_seen_to_be_none_at_once() -> None:
+    """With an ambiguous pattern, each letter more doubles the time: two hundred would take for ever."""
+    output = "\\boxed{" + " ".join("ABCD"[number % 4] for number in range(60)) + " etc}"
+    assert grade(output, "ABD").verdict is Verdict.WRONG

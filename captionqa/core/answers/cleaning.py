@@ -6,6 +6,7 @@ Text flows in and out. Only the dressing goes: markup, spacing, synonyms of sign
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 
 from captionqa.core.answers.sections import normalise
@@ -14,6 +15,8 @@ _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_VULGAR = re.compile("[¼½¾⅐-⅞]")
 _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -40,7 +43,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"^\s*(?:(?:about|approximately|approx\.?|around|roughly)\s|(?:大约|大概|约)(?:是|为)?)\s*(?=[\d.$\\-])", ""),
         (r"(?<=\d)\s?度(?![^\W\d_])", "°"),
         (r"([\^_])\{(\w)\}", r"\1\2"),
-        (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match.group().translate(_RAISED)}}}"),
+        (r"(?<=\d)(?:\.\.\.|…)", r"\\ldots "),
         (r"\^\{(\d)\}", r"^\1"),
         (r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
         (r"(?<![\\A-Za-z])sqrt\s?\(([^()]*)\)", r"\\sqrt{\1}"),
@@ -77,6 +80,8 @@ _INDEX = re.compile(r"(?<=[A-Za-z])_(?=\d)")
 
 def clean(text: str) -> str:
     """The text without LaTeX cosmetics, outer braces and final punctuation."""
+    # Before `normalise`, which makes «1½» 11/2 and «10⁻³» 10-³.
+    text = _VULGAR.sub(_fraction, _RAISED_RUN.sub(_raised, text))
     text = normalise(text)
     for _ in range(4):
         text, count = _WRAPPED.subn(r" \1 ", text)
@@ -88,6 +93,16 @@ def clean(text: str) -> str:
     while len(text) > 1 and (text[0], text[-1]) in (("{", "}"), ("(", ")")) and _encloses(text):
         text = text[1:-1].strip()
     return text
+
+
+def _raised(match: re.Match[str]) -> str:
+    digits = match.group().translate(_RAISED)
+    return f"^{digits}" if len(digits) == 1 else f"^{{{digits}}}"
+
+
+def _fraction(match: re.Match[str]) -> str:
+    top, bottom = unicodedata.normalize("NFKC", match.group()).split("\u2044")
+    return f"\\frac{{{top}}}{{{bottom}}}"
 
 
 def _encloses(text: str) -> bool:

@@ -45,7 +45,10 @@ _NUMBER_WORDS |= {f"{t}{s}{_ONES[n]}": v + n for t, v in _TENS.items() for n in 
 _CHINESE = re.compile(r"(?:(?P<tens>[二三四五六七八九])?(?P<ten>十))?(?P<ones>[一二两三四五六七八九])?(?P<rest>.*)")
 _CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2}
 _MEASURE_WORDS = frozenset("个只条张本辆位名件头棵朵块匹把支座架艘盏")
-_MULTIPLES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "万": 10**4, "亿": 10**8}
+_MULTIPLES = {
+    **{"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
+    **{"万": 10**4, "亿": 10**8},
+}
 _MULTIPLE = re.compile(rf"\s?(?P<word>{'|'.join(_MULTIPLES)})(?![A-Za-z])", re.IGNORECASE)
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s?:\s?(\d+(?:\.\d+)?)(?:\s?:\s?(\d+(?:\.\d+)?))?")
 _TIME = re.compile(r"(\d{1,2})\s?:\s?([0-5]\d)(?:\s?([apAP])\.?\s?[mM]\.?)?")

@@ -70,7 +70,7 @@ _OTHERS: dict[str, tuple[str, Fraction]] = {
         ("dollar", "dollars", "1"),
         ("cent", "dollars", "0.01"),
         ("元 yuan", "yuan", "1"),
-        ("dozen", "count", "12"),
+        ("吨", "mass", "1000000"),
         ("degC celsius", "celsius", "1"),
         ("degF fahrenheit", "fahrenheit", "1"),
         ("rad radian", "radian", "1"),

@@ -53,7 +53,8 @@ class Question:
 Comparison = Rung | Different | Question
 _DIFFERENT = Different()
 
-_LETTER_LIST = re.compile(r"\(?[A-J]\)?(?:\s?(?:[,、&]|and|和)?\s?\(?[A-J]\)?)+")
+# One place for every blank: with two, a long list that is none takes for ever.
+_LETTER_LIST = re.compile(r"\(?[A-J]\)?(?:\s?(?:(?:[,、&]|and|和)\s?)?\(?[A-J]\)?)+")
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTER = re.compile(r"[A-J]")
 _NAMED = re.compile(
@@ -82,6 +83,14 @@ _TRAILING_UNIT = re.compile(r"(?P<formula>.*[\d}\])!iπ])\s?(?P<unit>°[CF]?|[^\
 _NUMBERS_JOINED = re.compile(
     r"[$+-]*\d[\d.,]*[%°]?(?:(?:-[$+-]?\d[\d.,]*[%°]?(?:/\d[\d.,]*)?)+"
     r"|(?:/\d[\d.,]*){2,}|/\d[\d.,]*(?:-\d[\d.,]*)(?:/\d[\d.,]*)?)"
+)
+
+
+# What algebra drops or works out, though it is what was meant: primes and inches, «0.333…», limits, a loose sign,
+# «3+4=7», times of day, numbers to a base, «≥ 5».
+_NO_ALGEBRA = re.compile(
+    r"['\"′″]|\\(?:ldots|cdots|dots|prime|to|rightarrow)(?![A-Za-z])|→|\.\.|[+\-*]\s*$|^[^A-Za-z\\]*\d[^A-Za-z\\]*=[^A-Za-z\\]*$"
+    r"|\d\s?:\s?\d|\d_\{?\d|^\s*[≤≥<>≠]"
 )
 
 
@@ -244,6 +253,8 @@ def _formulas(first: str, second: str) -> Comparison:
     left, left_unit = _split_unit(first)
     right, right_unit = _split_unit(second)
     if any(_NUMBERS_JOINED.fullmatch(side.replace(" ", "")) for side in (first, second, left, right)):
+        return _DIFFERENT
+    if any(_NO_ALGEBRA.search(side) for side in (first, second)):
         return _DIFFERENT
     labels = [is_label(side) for side in (first, second)]
     if labels[0] != labels[1] and quantity(second if labels[0] else first) is not None:
