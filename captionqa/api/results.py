@@ -135,8 +135,8 @@ _CAPTION_COLUMNS = (
 )
 _QUESTION_COLUMNS = (
     *("qid", "question", "choices", "gt_answer", "gt_letter", "predicted_letter", "predicted", "model_output"),
-    *("is_correct", "outcome", "method", "reason", "detail", "category", "source", "image_paths", "num_images"),
-    *("finish_reason", "reasoning"),
+    *("is_correct", "outcome", "method", "reason", "grader_version", "detail"),
+    *("category", "source", "image_paths", "num_images", "finish_reason", "reasoning"),
 )
 _VARIANT_COLUMNS = ("variant_of", "variant", "order", "shown_letter")
 

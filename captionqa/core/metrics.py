@@ -61,6 +61,7 @@ def result_row(record: Mapping[str, Any], grading: Grade) -> dict[str, Any]:
         "outcome": grading.verdict.value,
         "method": grading.method,
         "reason": grading.reason,
+        "grader_version": GRADER_VERSION,
         "category": facts["category"],
         "source": facts["source"],
         "image_paths": facts["image_paths"],

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionqa.core.grading import Grade, Verdict
+from captionqa.core.grading import GRADER_VERSION, Grade, Verdict
 from captionqa.core.metrics import MetricsFold, grade_record
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.core.statistics import clustered, wilson
@@ -54,6 +54,7 @@ def test_a_result_row_has_everything_a_reviewer_needs() -> None:
         "outcome": "wrong",
         "method": "declared",
         "reason": None,
+        "grader_version": GRADER_VERSION,
         "category": "arithmetic",
         "source": "ours",
         "image_paths": ["a.png"],
