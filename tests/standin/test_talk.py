@@ -93,11 +93,20 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
-    def until(self, pattern: str) -> str:
-        """Waits until what was shown since the last call ends with something that matches; returns it."""
+    def until(self, pattern: str, *, again: str = "") -> str:
+        """Waits until what was shown since the last call ends with something that matches; returns it.
+
+        Args:
+            again: typed again every few seconds, as people do. Python looks for signals before it waits for a key: one
+                that comes in between is seen with the next key.
+        """
         begun, deadline = len(self.shown), time.monotonic() + PATIENCE_S
+        typed = time.monotonic()
         while not re.search(pattern, self.shown[begun:]):
             assert time.monotonic() < deadline, self.shown
+            if again and time.monotonic() - typed > PATIENCE_S / 10:
+                self.type(again)
+                typed = time.monotonic()
             if select.select([self._master], [], [], 0.1)[0]:
                 self.shown += self._decoder.decode(os.read(self._master, 4096)).replace("\r", "")
         return self.shown[begun:]
@@ -139,7 +148,7 @@ def test_a_chat_at_a_terminal(cli: Cli, standin: Callable[..., StandInServer]) -
         chat.type("/image blue.png\n")
         chat.until("128 × 128 px\n.*> $")
         chat.type("half a line\x03")
-        chat.until("Ctrl-D or /quit ends\\)\n.*> $")
+        chat.until("Ctrl-D or /quit ends\\)\n.*> $", again="\x03")
         chat.type("\x1b[A\x1b[A")
         chat.until("What color is the shape\\?")
         chat.type(" Of picture 2?\n")
