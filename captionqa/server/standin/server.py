@@ -177,7 +177,11 @@ class StandInServer:
             await runner.cleanup()
             # A connection that was accepted in that moment would stay open, with nobody behind it: aiohttp has closed
             # only those it knew of.
-            await asyncio.sleep(0.05)  # for the loop to hand them over …
+            # A task of the loop's hands each of them over; on a busy machine that may take a while …
+            handing_over = asyncio.all_tasks() - {asyncio.current_task()}
+            if handing_over:
+                await asyncio.wait(handing_over, timeout=5)
+            await asyncio.sleep(0.05)
             held += _transports(server)
             if server is not None:
                 await server.shutdown(0.001)
