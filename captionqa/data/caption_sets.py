@@ -20,16 +20,15 @@ from captionqa.core.keys import id_digest
 from captionqa.core.nested_questions import parse_nested
 from captionqa.core.questions import ImageCell, Question, RowProblem, parse_images, read_text
 from captionqa.data.questions import (
-    LISTED_PROBLEMS,
     NO_CHOICES,
     InvalidRow,
+    ProblemTally,
     SetCheck,
     SetQuestion,
     image_source,
     open_set,
     read_rows,
     refuse_groups,
-    refuse_invalid,
 )
 from captionqa.errors import InputError
 
@@ -138,47 +137,6 @@ def iter_set_questions(
     for asked in _questions(path, reading, needs_choices):
         if not isinstance(asked, InvalidRow):
             yield asked
-
-
-@dataclass(slots=True)
-class ProblemTally:
-    """What cannot be used, as it is met."""
-
-    path: Path
-    count: int = 0
-    """Everything that was looked at, valid or not."""
-    counted: str = "questions"
-    invalid_count: int = 0
-    items: int = 0
-    own: int = 0
-    """Of the items, the caller's."""
-    listed: tuple[InvalidRow, ...] = ()
-
-    def add(self, problem: InvalidRow) -> None:
-        self.count += 1
-        self.invalid_count += 1
-        if len(self.listed) < LISTED_PROBLEMS:
-            self.listed = (*self.listed, problem)
-
-    def take(self, ids: Sequence[str], mine: Callable[[str], bool]) -> None:
-        """What is asked as items with these ids."""
-        self.count += 1
-        self.items += len(ids)
-        self.own += sum(map(mine, ids))
-
-    def take_invalid(self, found: SetCheck) -> None:
-        """Those that another pass has found."""
-        self.count += found.invalid_count
-        self.invalid_count += found.invalid_count
-        self.listed = (*self.listed, *found.invalid)
-
-    def check(self, skip_invalid: bool) -> SetCheck:
-        """Raises: InputError, when there is nothing, or something is invalid and may not be skipped."""
-        if self.count == 0:
-            raise InputError(f"{self.path}: no questions in it. Give a question set with at least one question.")
-        found = SetCheck(self.count, self.invalid_count, list(self.listed), self.items, self.own)
-        refuse_invalid(self.path, found, skip_invalid, self.counted)
-        return found
 
 
 def _questions(path: Path, reading: _Reading, needs_choices: bool) -> Iterator[SetQuestion | InvalidRow]:

@@ -72,6 +72,60 @@ class SetQuestion:
     domain: str | None = None
 
 
+@dataclass(slots=True)
+class ProblemTally:
+    """What cannot be used, as it is met."""
+
+    path: Path
+    count: int = 0
+    """Everything that was looked at, valid or not."""
+    counted: str = "questions"
+    invalid_count: int = 0
+    items: int = 0
+    own: int = 0
+    """Of the items, the caller's."""
+    listed: tuple[InvalidRow, ...] = ()
+
+    def add(self, problem: InvalidRow) -> None:
+        self.count += 1
+        self.invalid_count += 1
+        if len(self.listed) < LISTED_PROBLEMS:
+            self.listed = (*self.listed, problem)
+
+    def take(self, ids: Sequence[str], mine: Callable[[str], bool]) -> None:
+        """What is asked as items with these ids."""
+        self.count += 1
+        self.items += len(ids)
+        self.own += sum(map(mine, ids))
+
+    def take_invalid(self, found: SetCheck) -> None:
+        """Those that another pass has found."""
+        self.count += found.invalid_count
+        self.invalid_count += found.invalid_count
+        self.listed = (*self.listed, *found.invalid)
+
+    def check(self, skip_invalid: bool) -> SetCheck:
+        """Raises: InputError, when there is nothing, or something is invalid and may not be skipped."""
+        if self.count == 0:
+            raise InputError(f"{self.path}: no {self.counted}. Give a question set with at least one question.")
+        found = SetCheck(self.count, self.invalid_count, list(self.listed), self.items, self.own)
+        if not skip_invalid:
+            self._refuse(found)
+        return found
+
+    def _refuse(self, found: SetCheck) -> None:
+        """Raises: InputError naming what cannot be used, if there is any."""
+        if found.invalid:
+            listed = "\n".join(f"  {problem.file or self.path.name} {problem}" for problem in found.invalid)
+            left = found.invalid_count - len(found.invalid)
+            more = f"\n  … and {left} more" if left else ""
+            raise InputError(
+                f"{self.path}: {found.invalid_count} of {found.rows} {self.counted} cannot be used "
+                f"(rows count from 0):\n{listed}{more}\n"
+                "Correct them, or run with --skip-invalid to leave them out; they are then counted in the metrics."
+            )
+
+
 def check_questions(
     path: Path,
     *,
@@ -97,36 +151,13 @@ def check_questions(
         return check_set(
             path, skip_invalid=skip_invalid, mine=mine, needs_choices=needs_choices, ids=ids, group_by=group_by
         )
-    invalid: list[InvalidRow] = []
-    rows = invalid_count = items = own = 0
-    for row, parsed in _rows(path, with_bytes=False, needs_choices=needs_choices, group_by=group_by):
-        rows = row + 1
+    tally = ProblemTally(path, counted="rows")
+    for _, parsed in _rows(path, with_bytes=False, needs_choices=needs_choices, group_by=group_by):
         if isinstance(parsed, InvalidRow):
-            invalid_count += 1
-            if len(invalid) < LISTED_PROBLEMS:
-                invalid.append(parsed)
+            tally.add(parsed)
         else:
-            asked_as = ids(parsed)
-            items += len(asked_as)
-            own += sum(map(mine, asked_as))
-    if rows == 0:
-        raise InputError(f"{path}: no rows. Give a question set with at least one question.")
-    found = SetCheck(rows, invalid_count, invalid, items, own)
-    refuse_invalid(path, found, skip_invalid)
-    return found
-
-
-def refuse_invalid(path: Path, found: SetCheck, skip_invalid: bool, counted: str = "rows") -> None:
-    """``counted``: what ``found`` counts. Raises: InputError naming what cannot be used, unless it may be left out."""
-    if found.invalid and not skip_invalid:
-        listed = "\n".join(f"  {problem.file or path.name} {problem}" for problem in found.invalid)
-        left = found.invalid_count - len(found.invalid)
-        more = f"\n  … and {left} more" if left else ""
-        raise InputError(
-            f"{path}: {found.invalid_count} of {found.rows} {counted} cannot be used (rows count from 0):\n"
-            f"{listed}{more}\n"
-            "Correct them, or run with --skip-invalid to leave them out; they are then counted in the metrics."
-        )
+            tally.take(ids(parsed), mine)
+    return tally.check(skip_invalid)
 
 
 def iter_questions(

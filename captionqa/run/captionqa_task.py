@@ -31,9 +31,9 @@ from captionqa.core.nested_questions import LONGEST, LeftOut, parse_for_protocol
 from captionqa.core.prompts import interleave
 from captionqa.core.questions import RowProblem
 from captionqa.core.requests import QUESTION_SAMPLING
-from captionqa.data.caption_sets import ProblemTally, asked_of, invalid_question, is_caption_set, iter_set_rows
+from captionqa.data.caption_sets import asked_of, invalid_question, is_caption_set, iter_set_rows
 from captionqa.data.prompt_files import PromptStyle
-from captionqa.data.questions import InvalidRow, SetQuestion, check_questions, iter_questions
+from captionqa.data.questions import InvalidRow, ProblemTally, SetQuestion, check_questions, iter_questions
 from captionqa.errors import InputError, UsageError
 from captionqa.run.generation import Generation
 from captionqa.run.question_input import DEFAULT_STYLE, QuestionInput, no_caption

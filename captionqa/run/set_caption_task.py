@@ -13,14 +13,13 @@ from captionqa.core.outcomes import Outcome, OutcomeKind
 from captionqa.data.caption_sets import (
     IMAGES,
     NESTED,
-    ProblemTally,
     SetRow,
     carries_images,
     is_caption_set,
     iter_set_rows,
 )
 from captionqa.data.prompt_files import PromptStyle
-from captionqa.data.questions import InvalidRow
+from captionqa.data.questions import InvalidRow, ProblemTally
 from captionqa.errors import ImageProblem, InputError
 from captionqa.run.store import RunPaths
 from captionqa.run.tasks import Asking, Mine, caption_paths, content_key, render_style
