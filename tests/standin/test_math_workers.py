@@ -102,6 +102,14 @@ def test_a_worker_that_does_not_start_says_what_to_install() -> None:
         Worker([sys.executable, "-I", "-c", "raise SystemExit(1)"])
 
 
+def test_without_math_verify_no_worker_starts() -> None:
+    """Rather than one that finds nothing equal."""
+    hidden = "import sys; sys.path[:] = sys.argv[1:]; sys.modules['math_verify'] = None; "
+    program = f"{hidden}from captionqa.run.math_worker import main; main()"
+    with pytest.raises(CaptionQAError, match="pip install"):
+        Worker([sys.executable, "-P", "-c", program])
+
+
 def test_a_process_that_cannot_be_started_is_no_traceback() -> None:
     with Equivalences(1, command=["/nowhere/python"]) as workers, pytest.raises(CaptionQAError, match="ulimit"):
         workers.compare("x", "y")
