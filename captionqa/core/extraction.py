@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from captionqa.core.answers import prose, sections, statements, verdicts
-from captionqa.core.answers.boxes import last_box
+from captionqa.core.answers.boxes import last_answer_tag, last_box
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.letters import Letter, Method, Reading, Reason
 from captionqa.core.answers.options import Options
@@ -19,8 +19,6 @@ from captionqa.core.answers.sections import Section
 
 __all__ = ["Letter", "Method", "Reason", "extract_letter"]
 
-_TAG = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
-_TAG_END = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
 _JSON = re.compile(
     r"(?P<quote>[\"'])(?P<key>(?:(?:final|correct|selected|best|chosen|my|predicted)[_ ]?)?(?:answer|choice|option"
     r"|letter|prediction|label|selection)(?:[_ ](?:letter|choice|option|label))?)(?P=quote)\s{0,8}:\s{0,8}",
@@ -153,12 +151,10 @@ def _in_prose(plain: str, options: Options, finish_reason: str | None) -> Verdic
 
 def _tagged(text: str, plain: str, options: Options) -> Verdict | None:
     """The last ``<answer>`` element decides, whatever it holds."""
-    opens = list(_TAG.finditer(text))
-    if not opens:
+    tag = last_answer_tag(text)
+    if tag is None:
         return None
-    start = opens[-1].end()
-    close = _TAG_END.search(text, start)
-    end = close.start() if close else len(text)
+    start, end, _ = tag
     reading = resolve(plain, start, end, options) or Reading(None, Reason.NO_MATCH, start, end)
     return Method.TAG, reading
 

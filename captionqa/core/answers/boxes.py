@@ -1,4 +1,4 @@
-r"""Balanced LaTeX boxes: ``\boxed{…}`` and ``\fbox{…}``.
+r"""Where an output marks its answer: balanced LaTeX boxes, ``\boxed{…}`` and ``\fbox{…}``, and ``<answer>`` elements.
 
 Text flows in, offsets of the contents flow out. Never matches an unbalanced box.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+_TAG = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
+_TAG_END = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
 _OPENS = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
 _BRACE = re.compile(r"\\[{}\\]|[{}]")
 
@@ -33,3 +35,14 @@ def last_box(text: str) -> tuple[int, int] | None:
 def has_box(text: str) -> bool:
     """Whether a box starts anywhere, balanced or not."""
     return _OPENS.search(text) is not None
+
+
+def last_answer_tag(text: str) -> tuple[int, int, bool] | None:
+    """Offsets of what the last ``<answer>`` element holds (to the text's end where it is not closed), and whether it
+    is closed."""
+    opens = list(_TAG.finditer(text))
+    if not opens:
+        return None
+    start = opens[-1].end()
+    close = _TAG_END.search(text, start)
+    return start, close.start() if close else len(text), close is not None

@@ -11,12 +11,10 @@ import unicodedata
 from dataclasses import dataclass
 
 from captionqa.core.answers import sections
-from captionqa.core.answers.boxes import has_box, last_box
+from captionqa.core.answers.boxes import has_box, last_answer_tag, last_box
 from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.statements import REFUSAL, negates
 
-_TAG = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
-_TAG_END = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
 _DECLARED = re.compile(
     r"\b(?:answer|result|solution|value)(?:\s(?:to|for|of)\b[^.:=\n]{0,100}?)?(?:\*\*)?\s{0,3}"
     r"(?:(?:is|equals|would be|should be|must be)\b(?:\s(?:therefore|thus|then|simply|approximately"
@@ -146,11 +144,11 @@ def _boxed(text: str) -> Found | None:
 
 
 def _tagged(text: str) -> Found | None:
-    opens = list(_TAG.finditer(text))
-    if not opens:
+    tag = last_answer_tag(text)
+    if tag is None:
         return None
-    close = _TAG_END.search(text, opens[-1].end())
-    return _trimmed(Method.TAG, text, opens[-1].end(), close.start()) if close else None
+    start, end, closed = tag
+    return _trimmed(Method.TAG, text, start, end) if closed else None
 
 
 def _declared(text: str, *, cut: bool) -> Found | None:
