@@ -6,6 +6,7 @@ The literal expectations were copied from recorded exchanges with vLLM; only the
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import io
 import json
@@ -788,6 +789,36 @@ def test_stopping_lets_requests_in_flight_finish_and_aborting_does_not() -> None
                     running.result()
             else:
                 assert running.result().status == 200
+
+
+def test_a_stop_leaves_no_connection_open() -> None:
+    """Neither answered ones nor those that came in that moment."""
+    ended = threading.Event()
+    request = f"POST {CHAT} HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+
+    def keep_asking() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1) as asking:
+                asking.sendall(request)
+                asking.recv(1)
+
+    warned = []
+    with pytest.MonkeyPatch.context() as patched, StandInServer(StandInConfig(grace_s=0.2)) as server:
+        patched.setattr(sys, "unraisablehook", lambda unraisable: warned.append(str(unraisable.exc_value)))
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(keep_asking) for _ in range(4)]
+            try:
+                for number in range(10):
+                    served = server.stats()["requests"]
+                    wait_until(lambda served=served: server.stats()["requests"] > served)
+                    server.restart(abort=number % 2 == 0)
+            finally:
+                ended.set()
+        for future in asking:
+            future.result()
+        server.stop()
+        gc.collect()
+    assert warned == []
 
 
 def test_stopping_is_bounded_by_the_grace_period() -> None:

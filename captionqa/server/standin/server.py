@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 
@@ -23,6 +23,8 @@ from captionqa.server.standin.engine import Ledger
 from captionqa.server.standin.faults import Faults
 
 START_TIMEOUT_S = 30
+_TURNS = 5
+"""Of the event loop; one or two more than it needs to open or close a connection."""
 
 
 def serve(
@@ -49,14 +51,10 @@ async def _serve_until_signal(config: StandInConfig, host: str, port: int, ready
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    runner = _runner(config, Ledger())
-    try:
-        bound = await _listen(runner, host, port)
+    async with _listening(_runner(config, Ledger()), host, port) as bound:
         if ready is not None:
             ready(_url(host, bound))
         await stop.wait()
-    finally:
-        await runner.cleanup()
 
 
 def _runner(config: StandInConfig, ledger: Ledger) -> web.AppRunner:
@@ -66,15 +64,45 @@ def _runner(config: StandInConfig, ledger: Ledger) -> web.AppRunner:
     return web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=grace_s)
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
-    """Listens and returns the port."""
+@contextlib.asynccontextmanager
+async def _listening(runner: web.AppRunner, host: str, port: int) -> AsyncIterator[int]:
+    """Gives the port. At the end what is in flight may finish within the grace, and no connection stays open."""
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-    except OSError as error:
-        raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port, or 0.") from error
-    bound: int = runner.addresses[0][1]
-    return bound
+        assert runner.server is not None, "it was set up"
+        try:
+            server = await asyncio.get_running_loop().create_server(runner.server, host, port, backlog=1024)
+        except OSError as error:
+            raise UsageError(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port, or 0."
+            ) from error
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            held = await _accepted(server, runner.server)
+            server.close()
+    except BaseException:
+        await runner.cleanup()
+        raise
+    await runner.cleanup()
+    for transport in held:
+        transport.abort()  # closing alone waits for a peer that reads no more
+    for _ in range(_TURNS):  # in one of its next turns the loop closes what was aborted
+        await asyncio.sleep(0)
+
+
+async def _accepted(server: asyncio.Server, handlers: web.Server) -> list[asyncio.Transport]:
+    """Accepts nothing more, and returns the connections there are.
+
+    A connection takes three turns of the loop until it is known. One that is on its way when listening ends is dropped
+    without being closed (Python before 3.12); one that comes when aiohttp has closed those it knew stays open, with
+    nobody behind it.
+    """
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    return [one.transport for one in handlers.connections if isinstance(one.transport, asyncio.Transport)]
 
 
 def _url(host: str, port: int) -> str:
@@ -166,38 +194,11 @@ class StandInServer:
         self._loop = asyncio.get_running_loop()
         runner = _runner(self.config, self._ledger)
         self._standin = runner.app[STANDIN]
-        try:
+        async with contextlib.AsyncExitStack() as stack:
             with _reported(started, failures):
-                self._port = await _listen(runner, self._host, self._port)
+                self._port = await stack.enter_async_context(_listening(runner, self._host, self._port))
             if not failures:
                 await self._stop.wait()
-        finally:
-            server = runner.server
-            held = _transports(server)
-            await runner.cleanup()
-            # A connection that was accepted in that moment would stay open, with nobody behind it: aiohttp has closed
-            # only those it knew of.
-            # A task of the loop's hands each of them over; on a busy machine that may take a while …
-            handing_over = asyncio.all_tasks() - {asyncio.current_task()}
-            if handing_over:
-                await asyncio.wait(handing_over, timeout=5)
-            await asyncio.sleep(0.05)
-            held += _transports(server)
-            if server is not None:
-                await server.shutdown(0.001)
-            for transport in held:
-                transport.abort()  # closing alone waits for a peer that reads no more
-            await asyncio.sleep(0.05)  # … and to close what was aborted
-            while late := [one for one in _transports(server) if not one.is_closing()]:
-                for transport in late:  # a busy machine hands over later still
-                    transport.abort()
-                await asyncio.sleep(0.05)
-
-
-def _transports(server: web.Server | None) -> list[asyncio.Transport]:
-    """Of the connections that a server has just now."""
-    connections = server.connections if server is not None else []
-    return [one.transport for one in connections if isinstance(one.transport, asyncio.Transport)]
 
 
 @contextlib.contextmanager
