@@ -11,6 +11,9 @@ VLLM_READY := $(VLLM_VENV)/.ready
 VLLM_COMMAND ?= $(if $(filter gpu,$(ENGINE)),vllm,$(CURDIR)/$(VLLM_VENV)/bin/vllm)
 VLLM_INSTALL := tests/vllm/install
 
+# Set in many container images. Every start of a command would compile all of captionqa, 0.7 s instead of 0.1.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-browser test-slurm test-vllm check format lint types layers shell bench clean
 
 demo: $(READY)

@@ -15,8 +15,6 @@ from captionqa.core.replies import Verdict, classify_error
 from .endpoint import CHAT, QUESTION, Endpoint, Reply, image, picture
 
 Asked = Callable[[Endpoint], Any]
-BOMB = picture(size=(16000, 12000), mode="1")
-"""192 million pixels in a few kilobytes."""
 
 
 def verdict(reply: Reply) -> Verdict:
@@ -197,7 +195,8 @@ def test_a_message_without_a_role_is_refused(endpoint: Endpoint) -> None:
 
 
 def test_too_many_pixels_are_a_permanent_500(endpoint: Endpoint) -> None:
-    reply = endpoint.ask(image(BOMB), "?")
+    pixels_192_million = picture(size=(16000, 12000), mode="1")  # in a few kilobytes
+    reply = endpoint.ask(image(pixels_192_million), "?")
     assert (reply.status, reply.json["error"]["type"]) == (500, "InternalServerError")
     assert "exceeds limit of 178956970 pixels" in reply.message
     assert verdict(reply) is Verdict.REJECTED

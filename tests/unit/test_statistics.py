@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from captionqa.core.statistics import (
     Interval,
@@ -83,6 +82,8 @@ FORMULAS = (
 
 def documented(x: list[float], m: list[int]) -> tuple[float, float]:
     """The interval, computed from these formulas alone."""
+    from scipy import stats  # here, not above: it takes a second, which every worker would need to collect the tests
+
     z = stats.norm.ppf(0.975)
     k, total, worth = len(m), sum(m), sum(m) ** 2 / sum(each**2 for each in m)
     p = sum(x) / total
