@@ -6,8 +6,9 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import pytest
 
 from captionqa.cli.main import main
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,17 @@ class Ended:
         return json.loads(self.out)
 
 
+@contextlib.contextmanager
+def signals_kept() -> Iterator[None]:
+    """A server that ends ignores what would stop it once more, for the rest of its process: this one goes on."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run_here(folder: Path, *arguments: object, environment: Mapping[str, str] | None = None) -> Ended:
     """
     Args:
@@ -37,7 +52,7 @@ def run_here(folder: Path, *arguments: object, environment: Mapping[str, str] | 
         environment: all of it; None leaves it as it is.
     """
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, signals_kept():
         patched.chdir(folder)
         patched.setattr(sys, "argv", ["captionqa", *map(str, arguments)])
         if environment is not None:
