@@ -17,7 +17,6 @@ import pytest
 
 from captionqa.cli.main import main
 
-
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from captionqa.core.replies import Verdict, classify_error
 
@@ -195,8 +197,9 @@ def test_a_message_without_a_role_is_refused(endpoint: Endpoint) -> None:
 
 
 def test_too_many_pixels_are_a_permanent_500(endpoint: Endpoint) -> None:
-    pixels_192_million = picture(size=(16000, 12000), mode="1")  # in a few kilobytes
-    reply = endpoint.ask(image(pixels_192_million), "?")
+    file = io.BytesIO()
+    Image.new("1", (16000, 12000)).save(file, "PNG")  # 192 million pixels in a few kilobytes
+    reply = endpoint.ask(image(file.getvalue()), "?")
     assert (reply.status, reply.json["error"]["type"]) == (500, "InternalServerError")
     assert "exceeds limit of 178956970 pixels" in reply.message
     assert verdict(reply) is Verdict.REJECTED
