@@ -10,48 +10,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from captionqa.core.answers import prose, sections, settling, statements, verdicts
+from captionqa.core.answers import closing, doubts, json_fields, prose, sections, settling, statements, verdicts
 from captionqa.core.answers.boxes import last_answer_tag, last_box
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.letters import Letter, Method, Reading, Reason
 from captionqa.core.answers.listing import without_list
 from captionqa.core.answers.options import Options
 from captionqa.core.answers.sections import Section
+from captionqa.core.answers.words import tokens
 
 __all__ = ["Letter", "Method", "Reason", "extract_letter"]
 
-_JSON = re.compile(
-    r"(?P<quote>[\"'])(?P<key>(?:(?:final|correct|selected|best|chosen|my|predicted)[_ ]?)?(?:final|answers?"
-    r"|choice|option"
-    r"|letter|prediction|result|response|decision|verdict|label|selection|答案|正确答案|选项)(?:[_ ](?:letter"
-    r"|choice|option|label))?)(?P=quote)\s{0,8}:\s{0,8}",
-    re.IGNORECASE,
-)
-_JSON_STATES = re.compile(
-    r"answer|答案|prediction|result|response|decision|verdict|selection|final|correct|selected|best|chosen|my",
-    re.IGNORECASE,
-)
-"""Keys of a decision. «option», «label» and the like may also list what there is to choose from."""
-_JSON_ITEM = re.compile(r"[\"']([^\"']{1,200})[\"']")
-_JSON_VALUE = re.compile(
-    r"\"(?P<double>[^\"\n]{0,400})\"|'(?P<single>[^'\n]{0,400})'|(?P<bare>[^,}\n\"'\[]{1,60})"
-    r"|(?P<list>\[[^\]\n]{0,400}\])"
-)
-
-_TURN = re.compile(
-    r"[^.!?\n]{0,120}?[,;.]\s(?:but|however|still|nevertheless|assuming[^.,\n]{0,80}),?\s", re.IGNORECASE
-)
-_LAST_SENTENCE = re.compile(r"(?<=[.!?\n])\s[^.!?\n]+[.!?]{0,2}\s*$")
-_GUESSES = re.compile(r"\b(?:likely|probably|closest|guess|appears? to be|seems? to be)\b", re.IGNORECASE)
-_SENTENCE_CHARS = 400
 _SET_AGAINST = re.compile(r"\b(?:but|though|although|yet|only)\b", re.IGNORECASE)
 _LETTER = re.compile(r"(?<![\w'-])[A-Z](?![\w'-])")
-_DESPITE = re.compile(
-    r"[^.!?\n]{0,120}?[,;.]\s(?:but|however|still|nevertheless),?\s(?=[^.!?\n]{0,80}\b(?:closest|most|likely"
-    r"|probably|guess|best|i'd)\b)",
-    re.IGNORECASE,
-)
-_JSON_LISTED = 30
+_CLOSEST = re.compile(r"\b(?:closest|nearest|best|most|likely)\b|最", re.IGNORECASE)
+_NEITHER = re.compile(r"neither \(?[A-Z]\)? nor", re.IGNORECASE)
 
 _REVISES = re.compile(
     r"(?:(?:[.!?…,]|[—-]\s?)\s?(?:no|nope)[,.] |(?:[.!?;,)\n—-]|\b[A-Z])\s{0,3}(?:\b(?:but|oh|hmm|no"
@@ -88,6 +61,7 @@ _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.SENTENCE_END, prose.sentence_end),
     (Method.ONLY_OPTION, verdicts.only_named),
     (Method.OPTION_TEXT, settling.option_text),
+    (Method.SENTENCE_END, closing.closing),
 )
 
 
@@ -158,7 +132,8 @@ def _read(text: str, options: Options, finish_reason: str | None) -> Verdict:
     if not any(char.isalnum() for char in text):
         return Method.NONE, Reading(None, Reason.EMPTY, 0, 0)
     plain = sections.without_markup(text)
-    found = _tagged(text, plain, options) or _json(text, plain, options) or _boxed(text, plain, options)
+    fields = json_fields.answer(text, plain, options)
+    found = _tagged(text, plain, options) or (fields and (Method.JSON, fields)) or _boxed(text, plain, options)
     if found is not None:
         return found
     cut = _tail_start(plain)
@@ -190,36 +165,45 @@ def _moved(reading: Reading, offset: int) -> Reading:
 def _in_prose(plain: str, options: Options, finish_reason: str | None) -> Verdict:
     nothing = statements.none_of_the_options(plain)
     if nothing is not None:
-        reading = settling.option_text(plain, options) if len(plain) < 400 else None
-        if reading is not None and reading.letter and settling.names_none_or_all(options, reading.letter):
-            return Method.OPTION_TEXT, reading
-        ending = None if options.open else prose.sentence_end(plain, options)
-        if (
-            ending is not None
-            and ending.letter
-            and (
-                settling.names_none_or_all(options, ending.letter)
-                or _another(plain, nothing, ending)
-                or _singled_out(plain, nothing, ending)
-            )
-        ):
-            return Method.SENTENCE_END, ending  # «None of them fits, so D.»
-        return Method.NONE, nothing
-    refusal = statements.REFUSAL.search(plain)
-    if refusal:
-        named = settling.names_option(plain, refusal.start(), refusal.end(), options)
-        ending = prose.sentence_end(plain, options) if named else None
-        if ending is not None and ending.letter:
-            return Method.SENTENCE_END, ending
-        reading = settling.option_text(plain, options)
-        if reading is not None and reading.letter and statements.REFUSAL.search(plain, reading.start - 8, reading.end):
-            return Method.OPTION_TEXT, reading
-        guess = None if options.open or finish_reason == "length" else _despite_refusal(plain, refusal.end(), options)
-        return guess or (Method.NONE, Reading(None, Reason.REFUSAL, refusal.start(), refusal.end()))
-    hedges = list(statements.HEDGE.finditer(plain))
-    if hedges and not settling.concludes(plain, hedges[-1].end()):
-        return Method.NONE, Reading(None, Reason.REFUSAL, hedges[-1].start(), hedges[-1].end())
-    return _settled_in_prose(plain, options, finish_reason)
+        return _despite_none(plain, nothing, options)
+    doubt = doubts.first(plain)
+    if doubt is None:
+        return _settled_in_prose(plain, options, finish_reason)
+    if options.open:
+        return Method.NONE, doubt
+    if any(mention.start < doubt.end and doubt.start < mention.end for mention in options.mentions(tokens(plain))):
+        for stage, method in ((prose.sentence_end, Method.SENTENCE_END), (settling.option_text, Method.OPTION_TEXT)):
+            reading = stage(plain, options)
+            if reading is not None and reading.letter:
+                return method, reading
+    method, chosen = _settled_in_prose(doubts.without(plain), options, finish_reason)
+    if chosen.letter and doubts.outweighed(plain, chosen):
+        return method, chosen
+    return Method.NONE, doubt
+
+
+def _despite_none(plain: str, nothing: Reading, options: Options) -> Verdict:
+    """What a text chooses though it says that no option fits, or that all do: an option that says so itself, the
+    closest one, or one that «none» was not said of."""
+    reading = settling.option_text(plain, options) if len(plain) < 400 else None
+    if reading is not None and reading.letter and settling.names_none_or_all(options, reading.letter):
+        return Method.OPTION_TEXT, reading
+    ending = None if options.open else prose.sentence_end(plain, options) or closing.closing(plain, options)
+    if (
+        ending is not None
+        and ending.letter
+        and ending.start >= nothing.end
+        and (
+            settling.names_none_or_all(options, ending.letter)
+            or _another(plain, nothing, ending)
+            or _singled_out(plain, nothing, ending)
+            or _CLOSEST.search(plain, nothing.end)
+        )
+    ):
+        return Method.SENTENCE_END, ending  # «None of them fits, so D.»
+    if _NEITHER.match(plain, nothing.start) and reading is not None and reading.letter:
+        return Method.OPTION_TEXT, reading
+    return Method.NONE, nothing
 
 
 def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -> Verdict:
@@ -235,24 +219,6 @@ def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -
                 return method, reading
             reason = reading.reason or reason
     return Method.NONE, Reading(None, reason, 0, 0)
-
-
-def _despite_refusal(plain: str, at: int, options: Options) -> Verdict | None:
-    """What an output says after all: «I can't be sure, but C», «… The person on the left is likely older.»"""
-    turn = _TURN.match(plain, at)
-    if turn is not None:
-        start = turn.end() - 2
-        ending = prose.sentence_end(plain[start:], options)
-        if ending is not None and ending.letter:
-            return Method.SENTENCE_END, _moved(ending, start)
-    last = _LAST_SENTENCE.search(plain, max(at, len(plain) - _SENTENCE_CHARS))
-    for found in (_DESPITE.match(plain, at), last if last is not None and _GUESSES.search(last.group()) else None):
-        if found is not None:
-            start = found.end() if found.re is _DESPITE else found.start()
-            reading = settling.option_text(plain[start:], options)
-            if reading is not None and reading.letter and not statements.REFUSAL.search(plain, start):
-                return Method.OPTION_TEXT, _moved(reading, start)
-    return None
 
 
 def _singled_out(plain: str, nothing: Reading, ending: Reading) -> bool:
@@ -276,35 +242,6 @@ def _tagged(text: str, plain: str, options: Options) -> Verdict | None:
     if reading is None:
         return Method.TAG, Reading(None, Reason.NO_MATCH, start, end)
     return Method.TAG, reading if reading.start >= start else _moved(reading, start)
-
-
-def _json(text: str, plain: str, options: Options) -> Verdict | None:
-    matches = list(_JSON.finditer(text))
-    if not matches:
-        return None
-    stated = [match for match in matches if _JSON_STATES.search(match["key"])]
-    last = (stated or matches)[-1]
-    start = last.end()
-    if text[start : start + 1] == "{":  # {"answer": {"letter": "B"}}
-        start = next((match.end() for match in matches if match.start() > start), start)
-    value = _JSON_VALUE.match(text, start)
-    if value is None:
-        return None
-    if not stated and len({_value_text(text, match.end()) for match in matches[-_JSON_LISTED:]}) > 1:
-        return Method.JSON, Reading(None, Reason.SEVERAL, start, value.end())
-    kind = value.lastgroup or "bare"
-    if kind == "list":
-        inner = _JSON_ITEM.findall(value.group())
-        if len(inner) != 1:
-            return Method.JSON, Reading(None, Reason.SEVERAL if inner else Reason.NO_MATCH, start, value.end())
-    blanked = plain[: value.end(kind)].replace("[", " ").replace('"', " ") if kind == "list" else plain
-    reading = resolve(blanked, value.start(kind), value.end(kind), options)
-    return Method.JSON, reading or Reading(None, Reason.NO_MATCH, start, value.end())
-
-
-def _value_text(text: str, start: int) -> str:
-    value = _JSON_VALUE.match(text, start)
-    return value.group() if value else ""
 
 
 def _boxed(text: str, plain: str, options: Options) -> Verdict | None:

@@ -95,6 +95,8 @@ def _others(text: str, at: int, letter: str, options: Options, limit: int) -> se
     """Letters joined to this one: «A and C», «A/B», «(A) cat or (B) dog», a list of options."""
     found: set[str] = set()
     own, turned = letter, False
+    if LETTERS.index(letter) < len(options.keys) and "".join(options.keys[LETTERS.index(letter)]) in LETTERS:
+        at = skip_own(text, at, letter, options, limit)  # «(E) C», where C is the text of E
     for _ in range(len(LETTERS)):
         match = _JOIN.match(text, at, limit) or _JOIN.match(text, skip_own(text, at, own, options, limit), limit)
         if match is None:

@@ -118,7 +118,7 @@ def _last_of(found: Sequence[Token], position: int, key: Sequence[str], *, infle
             if found[place].spells(part) or (inflected and stem(found[place].key) == part):
                 position = place
                 break
-            if found[place].key not in DETERMINERS:
+            if found[place].key not in DETERMINERS and not (found[place].key == "and" and part[0].isdigit()):
                 return None
         else:
             return None

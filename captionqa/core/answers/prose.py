@@ -75,9 +75,9 @@ _ENDING = re.compile(
     r"(?:[,;:.]|=>|->|→|\b(?:so|thus|hence|therefore|yes|(?<!thing )(?<!all )but|is|would be|should be"
     r"|must be|option|maybe"
     r"|perhaps|probably"
-    r"|likely))\s{0,3}(?:so |hence |thus |it is "
+    r"|likely))\s{0,6}(?:so |hence |thus |it is "
     r"|it's |must be )?"
-    r"(?:option |choice )?(?P<open>\(?)(?P<letter>[A-Z])\)?[.!]?\s{0,10}$",
+    r"(?:option |choice )?(?P<open>\(?)(?<![A-Z]\.)(?P<letter>[A-Z])\)?\s{0,4}[.!]?\s{0,10}$",
     re.IGNORECASE,
 )
 _LABELLED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])\s{0,2}[)\].:]\s{0,3}")

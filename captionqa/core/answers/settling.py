@@ -261,13 +261,3 @@ def names_none_or_all(options: Options, letter: str) -> bool:
     """Whether this option itself says that none or all fit, or that it cannot be told. A plain «no» does not."""
     index = LETTERS.index(letter)
     return options.sweeping[index] or (options.negative[index] and options.texts[index].strip().lower() != "no")
-
-
-def names_option(text: str, start: int, end: int, options: Options) -> bool:
-    """Whether the words between these offsets are part of an option's text."""
-    return any(mention.start < end and start < mention.end for mention in options.mentions(tokens(text)))
-
-
-def concludes(text: str, start: int) -> bool:
-    """Whether a conclusion follows."""
-    return _CONCLUSION.search(text, start) is not None

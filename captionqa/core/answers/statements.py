@@ -96,6 +96,7 @@ _DECLARED = re.compile(
     rf"{_ZH_LETTER}"
     rf"|[^\W\d_的]{{0,8}}(?:正确|错误|符合题意|不符|相符|恰当|合理|属于[^。\n]{{0,12}}?)的(?:是"
     rf"|为)[ \t]?:?{_ZH_LETTER}"
+    r"|(?:更正|改正|修正|改|修改|订正)(?:答案)?(?:为|成|选)(?:选项)?\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
     r"|【(?:解答|答|结论)】\s{0,3}(?=\(?(?-i:[A-Z])\)?[\s。.]*(?:\n|$))",
     re.IGNORECASE,
 )
@@ -147,24 +148,6 @@ _REVISES = re.compile(
     r"|不对|更正|重新|再看|等等",
     re.IGNORECASE,
 )
-REFUSAL = re.compile(
-    r"\b(?:i'?m|i am|we are) (?:sorry|unable|not able)\b|\bi (?:cannot|can't|can not|could not|couldn't|won't)\b"
-    r"|\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|not possible to) "
-    r"(?:be )?(?:\w{1,14} ){0,3}(?:determine|determined|answer|answered|tell|say|identify|provide|assist|help"
-    r"|select|choose|know|see|conclude)"
-    r"|\b(?:not|n't) (?:\w{1,12} ){0,3}(?:(?:enough|sufficient)(?!\s\w)|(?:enough"
-    r"|sufficient)(?= (?:\w{1,12} )?(?:information|info"
-    r"|details?|data|context|evidence|clues?|to (?:determine|tell|say|answer|decide|know|conclude|identify"
-    r"|choose|see))\b)"
-    r"|possible\b|provide information\b|able\b|clear(?!\s(?!enough|whether|which|what|how|if|from|in)\w))"
-    r"|\binsufficient information"
-    r"|\b(?:please (?:provide|select|describe|upload)|error:|failed to)\b|\bcan(?:not|'t) (?:determine|tell|say"
-    r"|answer)"
-    r"|\bno (?:potted|visible|image)|无法|不能确定|抱歉",
-    re.IGNORECASE,
-)
-
-
 _SAYS_NONE_OR_ALL = re.compile(r"\b(?:none|neither|all|both)\b|都", re.IGNORECASE)
 _OTHERS = re.compile(r"\bothers?\b", re.IGNORECASE)
 _BUT = re.compile(r"\s(?:but|except|other than|besides|apart from)\s", re.IGNORECASE)
@@ -172,10 +155,14 @@ _BUT = re.compile(r"\s(?:but|except|other than|besides|apart from)\s", re.IGNORE
 _ANSWER_IS = re.compile(
     r"\b(?:[Tt]he|[Mm]y) (?:correct |final )?answer (?:is|would be|should be):?\s(?=(?:a |an |the )?[A-Z][a-z]{2,})"
 )
+_ANSWER_LINE = re.compile(
+    r"[\s#>\"'-]{0,12}(?:(?:so|thus|hence|therefore),? )?(?:(?:the|my) )?(?:final |correct )?answer(?: is)?:?\s{0,6}\(?[A-Z]\)?[\s.]{0,6}"
+    r"|\W{0,6}(?:正确)?答案[是为]?:?\W{0,4}[A-Z]\W{0,4}",
+    re.IGNORECASE,
+)
+_ANSWER_SAID = re.compile(r"\b(?:answer|final)\b|答案|选", re.IGNORECASE)
 _STATEMENTS = 200
 """The last ones decide; an output that repeats itself for ever has thousands."""
-HEDGE = re.compile(r"\b(?:difficult|hard|challenging|tricky) to\b", re.IGNORECASE)
-"""Less than a refusal: a conclusion may follow."""
 
 
 def _declared(text: str, options: Options) -> list[Reading]:
@@ -193,6 +180,14 @@ def _declared(text: str, options: Options) -> list[Reading]:
         if reading is not None and not questioned(text, reading.end):
             found.append(reading)
     return found
+
+
+def _last_word(text: str, other: Reading, last: Reading) -> bool:
+    """Whether a last line «Answer: C» follows something said less plainly: «The closest option is 7.9 cm.»"""
+    line = text.rfind("\n", 0, last.start) + 1
+    plain = _ANSWER_LINE.fullmatch(text, line, len(text.rstrip())) is not None
+    before = text[text.rfind("\n", 0, other.start) + 1 : other.start]
+    return plain and last.start > other.end and _ANSWER_SAID.search(before) is None
 
 
 def answers_otherwise(text: str, options: Options) -> bool:
@@ -233,7 +228,7 @@ def last_statement(text: str, options: Options) -> Reading | None:
     letters = [reading.letter for reading in declared if reading.letter]
     if len(set(letters)) > 2 or (len(set(letters)) == 2 and letters[-1] not in letters[:-1]):
         other = next(reading for reading in reversed(declared) if reading.letter not in (None, last.letter))
-        if _REVISES.search(text, other.end, max(other.end, last.start)):
+        if _REVISES.search(text, other.end, max(other.end, last.start)) or _last_word(text, other, last):
             return last
         line = text.rfind("\n", 0, last.start)
         before = text[max(line + 1, last.start - 160) : last.start]

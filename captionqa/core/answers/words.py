@@ -39,8 +39,13 @@ _SIGNS |= {
     "kilograms": "kg",
     "kilogram": "kg",
     "seconds": "s",
+    "hour": "h",
     "hours": "h",
+    "hr": "h",
+    "hrs": "h",
+    "minute": "min",
     "minutes": "min",
+    "mins": "min",
 }
 _SIGNS |= {"pi": "π", "times": "×", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "dollars": "$"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "01234567890123456789")

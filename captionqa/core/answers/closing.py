@@ -1,0 +1,103 @@
+"""The option that the closing sentences settle on, however they say so: «All this makes option C the most plausible
+one», «So, with due caution: C», «The second option matches best».
+
+In: text blanked by `sections.without_markup`, and the options. Out: a reading where the last sentences that refer to
+options by letter or by place leave exactly one and decide for it; else None. What is denied, compared with, supposed
+or left open does not count.
+"""
+
+from __future__ import annotations
+
+import re
+
+from captionqa.core.answers.candidates import text_before_is_other
+from captionqa.core.answers.denial import questioned
+from captionqa.core.answers.entities import SENTENCES
+from captionqa.core.answers.letters import Reading, Reason
+from captionqa.core.answers.options import Options
+from captionqa.core.answers.references import Reference, asserted, references
+from captionqa.core.answers.words import tokens
+
+Span = tuple[int, int]
+
+_REACH = 1500
+_SENTENCES = 6
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|so|consequently|overall|ultimately|finally|conclu(?:de|des|sion)|in (?:summary|the end)"
+    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|elimination|lean(?:s|ing)?|makes?|leaves?)\b|[-=]>|→|∴"
+    r"|因此|所以|综上|故|应该?|选|倾向|认为",
+    re.IGNORECASE,
+)
+_SUPERLATIVE = re.compile(
+    r"\b(?:most|best|closest|only|likel(?:y|ier|iest)|probabl[ey]|safest|strongest|lean|guess|say|(?:more|better|closer)(?! than))\b|最|更",
+    re.IGNORECASE,
+)
+_AGREES = re.compile(
+    r"\b(?:match(?:es|ing)?|fits?|corresponds?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works|stands out|correct|right|labell?ed"
+    r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible)\b|符合|正确|合适|一致|吻合|对应",
+    re.IGNORECASE,
+)
+_OPEN = re.compile(
+    r"\b(?:if(?! i (?:had|have|must|were))|unless|whether|tempt\w*|distract\w*|confus\w*|mistaken?\w*|trap"
+    r"|incorrect\w*|wrong\w*|unlikely|implausible|eliminat(?:ed?|es|ing)(?! (?:all|every))|ruled? out|rul(?:es|ing) out|exclud\w+|discard\w*|reject\w*|least"
+    r"|false|does(?:n't| not)|cannot|can't|isn't|is not|too|suppos\w*|assum\w*|would(?! (?:say|go|choose|pick|select|be|appear|seem))"
+    r"|anything but|(?:students?|people|many|some(?:one)?|others) (?:\w+ )?(?:choose|pick|select|think|say|answer)|second[ -]best|at first"
+    r"|first(?! (?:option|choice|answer|image|picture|one)))\b|\?|如果|若|假如|易错|误|不(?![过仅但同少断久管论])|错|排除|无法|吗",
+    re.IGNORECASE,
+)
+_MODAL = re.compile(r"\b(?:might|may|could|can|seems?)\b|可能", re.IGNORECASE)
+_QUALIFIED = re.compile(r"\b(?:but|yet|however|though|although|while|whereas|in part|partly)\b", re.IGNORECASE)
+
+
+def closing(text: str, options: Options) -> Reading | None:
+    """The option that the closing sentences decide for."""
+    begin = max(0, len(text) - _REACH)
+    spans = [match.span() for match in SENTENCES.finditer(text, begin) if match.group().strip()][-_SENTENCES:]
+    chosen: Reading | None = None
+    for start, end in reversed(spans):
+        found = references(text, start, end, options)
+        said = asserted(text, start, found)
+        kept = [reference for reference in said if not reference.loose]
+        if not kept:
+            if chosen is None and options.mentions(tokens(text, start, end)):
+                return None
+            continue
+        last = kept[-1]
+        if len({reference.index for reference in (said if last.bare else kept)}) > 1:
+            return None
+        if last.index < 0 or (chosen is not None and chosen.letter != options.letter(last.index)):
+            return None
+        if questioned(text, last.end) or _open(text, start, end, last.start, last.end):
+            return None
+        if text_before_is_other(
+            text, last.start - (text[last.start - 1 : last.start] == "("), options.letter(last.index), options
+        ):
+            return Reading(None, Reason.CONFLICT, last.start, last.end)
+        chosen = Reading(options.letter(last.index), None, last.start, last.end)
+        if _decides(text, spans, (start, end), last, options):
+            return chosen
+    return None
+
+
+def _decides(text: str, spans: list[Span], span: Span, last: Reference, options: Options) -> bool:
+    """Whether the sentence concludes with the option or sets it above the others, or approves of it where no other
+    sentence has another."""
+    start, end = span
+    if _CONCLUDES.search(text, start, last.start) or _SUPERLATIVE.search(text, start, end):
+        return True
+    if _AGREES.search(text, start, end) is None:
+        return False
+    return all(
+        reference.index == last.index
+        for other in spans
+        for reference in asserted(text, other[0], references(text, *other, options))
+    )
+
+
+def _open(text: str, start: int, end: int, at: int, after: int) -> bool:
+    """Whether the sentence supposes, doubts or rejects what it refers to."""
+    if _OPEN.search(text, start, at) or _OPEN.search(text, after, end):
+        return True
+    if _QUALIFIED.search(text, after, end) and _SUPERLATIVE.search(text, start, end) is None:
+        return True
+    return _MODAL.search(text, start, end) is not None and _SUPERLATIVE.search(text, start, end) is None
