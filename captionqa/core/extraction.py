@@ -188,10 +188,10 @@ def _despite_none(plain: str, nothing: Reading, options: Options) -> Verdict:
     reading = settling.option_text(plain, options) if len(plain) < 400 else None
     if reading is not None and reading.letter and settling.names_none_or_all(options, reading.letter):
         return Method.OPTION_TEXT, reading
-    ending = None if options.open else prose.sentence_end(plain, options) or closing.closing(plain, options)
+    stages = () if options.open else (prose.sentence_end, prose.labelled, closing.closing)
+    ending = next((found for stage in stages if (found := stage(plain, options)) is not None and found.letter), None)
     if (
         ending is not None
-        and ending.letter
         and ending.start >= nothing.end
         and (
             settling.names_none_or_all(options, ending.letter)
@@ -210,7 +210,9 @@ def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -
     reason = Reason.NO_MATCH
     if not options.open and finish_reason != "length" and not prose.looks_cut(plain):
         for method, stage in _IN_PROSE:
-            if method is Method.OPTION_TEXT and statements.answers_otherwise(plain, options):
+            if method is Method.OPTION_TEXT and (
+                statements.answers_otherwise(plain, options) or closing.undecided(plain, options)
+            ):
                 continue
             reading = stage(plain, options)
             if reading is None:

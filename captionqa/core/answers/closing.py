@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers.candidates import text_before_is_other
+from captionqa.core.answers.candidates import CONTRAST, text_before_is_other
 from captionqa.core.answers.denial import questioned
 from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading, Reason
@@ -20,12 +20,13 @@ from captionqa.core.answers.words import tokens
 
 Span = tuple[int, int]
 
+_SEVERAL = re.compile(r"\b(?:both|either|between)\b", re.IGNORECASE)
 _REACH = 1500
 _SENTENCES = 6
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|consequently|overall|ultimately|finally|conclu(?:de|des|sion)|in (?:summary|the end)"
-    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|elimination|lean(?:s|ing)?|makes?|leaves?)\b|[-=]>|→|∴"
-    r"|因此|所以|综上|故|应该?|选|倾向|认为",
+    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?|leaves?|points? to(?:wards?)?|speaks? for|favou?rs?|prefer(?:red)?)\b|[-=]>|→|∴"
+    r"|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(
@@ -33,16 +34,22 @@ _SUPERLATIVE = re.compile(
     re.IGNORECASE,
 )
 _AGREES = re.compile(
-    r"\b(?:match(?:es|ing)?|fits?|corresponds?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works|stands out|correct|right|labell?ed"
+    r"\b(?:match(?:es|ing)?|fits?|correspond(?:s|ing)?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works|stands out|correct|right|labell?ed"
     r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible)\b|符合|正确|合适|一致|吻合|对应",
     re.IGNORECASE,
 )
-_OPEN = re.compile(
-    r"\b(?:if(?! i (?:had|have|must|were))|unless|whether|tempt\w*|distract\w*|confus\w*|mistaken?\w*|trap"
-    r"|incorrect\w*|wrong\w*|unlikely|implausible|eliminat(?:ed?|es|ing)(?! (?:all|every))|ruled? out|rul(?:es|ing) out|exclud\w+|discard\w*|reject\w*|least"
-    r"|false|does(?:n't| not)|cannot|can't|isn't|is not|too|suppos\w*|assum\w*|would(?! (?:say|go|choose|pick|select|be|appear|seem))"
-    r"|anything but|(?:students?|people|many|some(?:one)?|others) (?:\w+ )?(?:choose|pick|select|think|say|answer)|second[ -]best|at first"
-    r"|first(?! (?:option|choice|answer|image|picture|one)))\b|\?|如果|若|假如|易错|误|不(?![过仅但同少断久管论])|错|排除|无法|吗",
+_SUPPOSED = re.compile(
+    r"\b(?:if(?! i (?:had|have|must|were))|unless|whether|suppos\w*|assum\w*|tempt\w*|distract\w*|confus\w*|mistak\w*"
+    r"|trap|would(?! (?:say|go|choose|pick|select|be|appear|seem))|anything but|at first|initially|second[ -]best"
+    r"|first(?! (?:option|choice|answer|image|picture|one))"
+    r"|(?:students?|people|many|some(?:one)?|others) (?:\w+ )?(?:choose|pick|select|think|say|answer))\b"
+    r"|\?|如果|若|假如|易错|误",
+    re.IGNORECASE,
+)
+_REJECTED = re.compile(
+    r"\b(?:incorrect\w*|wrong\w*|unlikely|implausible|eliminat(?:ed?|es|ing)(?! (?:all|every))|ruled? out|ruling out"
+    r"|exclud\w+|discard\w*|reject\w*|least|false|does(?:n't| not)|cannot|can't|isn't|is not|too)\b"
+    r"|不(?![过仅但同少断久管论])|错|排除|无法|吗",
     re.IGNORECASE,
 )
 _MODAL = re.compile(r"\b(?:might|may|could|can|seems?)\b|可能", re.IGNORECASE)
@@ -79,6 +86,14 @@ def closing(text: str, options: Options) -> Reading | None:
     return None
 
 
+def undecided(text: str, options: Options) -> bool:
+    """Whether the last sentence leaves several letters open: «Both C and D agree with the data»."""
+    spans = [match.span() for match in SENTENCES.finditer(text, max(0, len(text) - _REACH)) if match.group().strip()]
+    start, end = spans[-1] if spans else (0, 0)
+    said = asserted(text, start, [each for each in references(text, start, end, options) if not each.loose])
+    return len({each.index for each in said}) > 1 and _SEVERAL.search(text, start, said[0].start) is not None
+
+
 def _decides(text: str, spans: list[Span], span: Span, last: Reference, options: Options) -> bool:
     """Whether the sentence concludes with the option or sets it above the others, or approves of it where no other
     sentence has another."""
@@ -95,9 +110,14 @@ def _decides(text: str, spans: list[Span], span: Span, last: Reference, options:
 
 
 def _open(text: str, start: int, end: int, at: int, after: int) -> bool:
-    """Whether the sentence supposes, doubts or rejects what it refers to."""
-    if _OPEN.search(text, start, at) or _OPEN.search(text, after, end):
+    """Whether the sentence supposes what it refers to, or its clause rejects it."""
+    against = CONTRAST.search(text, after, end)
+    end = against.start() if against else end
+    if _SUPPOSED.search(text, start, at) or _SUPPOSED.search(text, after, end):
         return True
-    if _QUALIFIED.search(text, after, end) and _SUPERLATIVE.search(text, start, end) is None:
+    begin = max(text.rfind(sign, start, at) for sign in ",;") + 1
+    if _REJECTED.search(text, max(start, begin), at) or _REJECTED.search(text, after, end):
         return True
-    return _MODAL.search(text, start, end) is not None and _SUPERLATIVE.search(text, start, end) is None
+    if _SUPERLATIVE.search(text, start, end):
+        return False
+    return _QUALIFIED.search(text, after, end) is not None or _MODAL.search(text, start, end) is not None

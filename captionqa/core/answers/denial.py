@@ -89,7 +89,7 @@ _BUT = re.compile(
 )
 
 
-_COMPARED = re.compile(r"(?:(?<!对)比|不如|相比于?|比起)\s?$")
+_COMPARED = re.compile(r"(?:(?<!对)比|不如|相比于?|比起)\s?$|\bbetween\b[^,]{0,60}$", re.IGNORECASE)
 
 
 def denied(text: str, start: int, at: int, end: int) -> bool:

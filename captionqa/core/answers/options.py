@@ -91,6 +91,18 @@ def _determined(keys: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], 
     return [(key, i) for i, key in enumerate(bare) if key and key != keys[i] and bare.count(key) == 1]
 
 
+def _heads(texts: Sequence[str], keys: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]]:
+    """«Paris» for «Paris, France», where no other option begins so, or has it."""
+    found = []
+    for i, text in enumerate(texts):
+        head, comma, _ = normalise(text).partition(",")
+        key = tuple(token.key for token in tokens(head)) if comma else ()
+        others = [other for j, other in enumerate(keys) if j != i]
+        if key and "".join(key).isalpha() and len("".join(key)) > 3 and not any(set(key) & set(o) for o in others):
+            found.append((key, i))
+    return found
+
+
 def _ordinals(keys: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]]:
     """«the first one» for «the first image», where all options are such."""
     if len(keys) < 2 or any(len(key) != 2 or key[0] not in ORDINALS or key[1] != keys[0][1] for key in keys):
@@ -111,14 +123,16 @@ def _stemmed(keys: Sequence[tuple[str, ...]]) -> dict[str, list[tuple[tuple[str,
 def _last_of(found: Sequence[Token], position: int, key: Sequence[str], *, inflected: bool = False) -> Token | None:
     """The token that ends the key's words, the first of which stands at the position; single «his» between them do
     not matter, nor, with ``inflected``, the words' forms."""
-    for part in key[1:]:
+    for before, part in pairwise(key):
         for place in (position + 1, position + 2):
             if place >= len(found):
                 return None
             if found[place].spells(part) or (inflected and stem(found[place].key) == part):
                 position = place
                 break
-            if found[place].key not in DETERMINERS and not (found[place].key == "and" and part[0].isdigit()):
+            if found[place].key not in DETERMINERS and not (
+                found[place].key == "and" and part[0].isdigit() and before.isalpha()  # «1 hour and 45 minutes»
+            ):
                 return None
         else:
             return None
@@ -136,7 +150,7 @@ class Options:
         self._by_first: dict[str, list[tuple[tuple[str, ...], int]]] = {}
         spellings = [(key, index) for index, key in enumerate(self.keys) if key]
         spellings += [(other, index) for key, index in spellings if (other := _other_spelling(key)) not in self.keys]
-        spellings += _determined(self.keys) + _ordinals(self.keys)
+        spellings += _determined(self.keys) + _ordinals(self.keys) + _heads(self.texts, self.keys)
         for key, index in sorted(spellings, key=lambda spelling: -len(spelling[0])):
             if key:
                 self._by_first.setdefault(key[0], []).append((key, index))

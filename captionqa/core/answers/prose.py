@@ -64,7 +64,10 @@ _ORDINAL_END = re.compile(
     r"|sixth|last) (?:option|choice|answer)[.!]?\s{0,5}$)",
     re.IGNORECASE,
 )
-_MEASURED = re.compile(r"[=≈]\s{0,3}(?P<value>-?\d{1,9}(?:\.\d{1,6})?)\s[a-z][a-z ]{1,60}[.\s]{0,6}$")
+_MEASURED = re.compile(
+    r"(?:[=≈]\s{0,3}|\b(?:so|thus|hence|therefore)\b[^.\n]{1,80}\b(?:is|are|equals?|to|gives|get)\s)(?P<value>-?\d{1,9}(?:\.\d{1,6})?)"
+    r"(?:\s[a-z][a-z ]{1,60})?[.\s]{0,6}$"
+)
 _LISTED_RESULTS = re.compile(r"=[^=.\n]{1,40}(?:\band\b|,)\s{0,2}(?:angle\s|∠)?[A-Za-z]{1,4}\s?$")
 _RATES = re.compile(r"\s?[:=]\s?\d[\d.]*\s?%?[,;\n]\s?\(?[A-Z]\)?\s?[:=]\s?\d")
 _LINE_LETTER = re.compile(
@@ -85,7 +88,7 @@ _ZH_VERDICT = "不(?=,)|不是|不对|不正确|错误|错|没有|不能|不会|
 _YES_START = re.compile(
     rf"[\s\"'(]{{0,20}}(?:(?:well|hmm|oh|i (?:think|believe|would say|guess)|i'd say),?\s)?(yes|yep|yeah|nope|no"
     rf"|true|false)\b"
-    rf"(?!\s(?:one|man|other|doubt|idea|image|information|(?:and|or) no\b))"
+    rf"(?!\s(?:one|man|way|other|doubt|idea|(?:and|or) (?:yes|no)\b|image|information|(?:and|or) no\b))"
     rf"|\s{{0,20}}({_ZH_VERDICT})(?=[。,;!.\s]|$)",
     re.IGNORECASE,
 )

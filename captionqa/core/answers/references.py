@@ -16,15 +16,15 @@ from captionqa.core.answers.words import is_word
 
 _REFERENCE = re.compile(
     r"(?<![\w'-])(?i:option|choice|answer|letter|alternative)s?\s{1,3}[\"'(\[]{0,2}\s{0,3}"
-    r"(?P<named>[A-Z]|[b-hj-z])(?![\w'’-])"
+    r"(?P<named>[A-Z]|[b-hj-z]|a(?=\s{0,3}[.!]?\s{0,5}$))(?![\w'’-])"
     r"|\b(?i:labell?ed|marked|denoted|lettered)\s(?i:(?:as|with|by)\s)?(?i:(?:the )?(?:option|letter)\s)?[\"'(\[]{0,2}"
     r"(?P<label>[A-Z])(?![\w'’-])"
     r"|(?<![A-Za-z])(?P<open>[(\[]\s{0,3}(?:(?i:option|choice)\s)?)(?P<closed>[A-Za-z])\s{0,3}[)\]]"
-    r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer)|[-=]>|→|:)\s{1,3}(?P<lower>[a-z])(?=\s{0,3}[.!]?\s{0,5}$)"
+    r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer)|[-=]>|→|:|\.\.\.)\s{1,3}(?P<lower>[a-z])(?=\s{0,3}[.!]?\s{0,5}$)"
     r"|选项\s?(?P<zh>[A-Z])(?![A-Za-z])|(?P<zh_before>(?<![A-Za-z])[A-Z])\s?(?:选项|项)"
     r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>-])(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major|minor|flat|sharp)(?!\w))"
     r"|(?P<place>\b(?:the\s)?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|\dth|1st|2nd|3rd)"
-    r"\s(?:option|choice|answer|alternative|statement)\b|第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案)|最后一?(?:个选项|项))",
+    r"\s(?:option|choice|answer|alternative|statement)\b|\b(?i:option|choice)\s(?:one|two|three|four|five|six|seven|eight|nine|ten|\d{1,2})\b|第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案)|最后一?(?:个选项|项))",
 )
 _LETTER_GROUPS = ("named", "label", "closed", "lower", "zh", "zh_before", "bare")
 _HOLDS_LETTER = re.compile(
@@ -34,10 +34,14 @@ _HOLDS_LETTER = re.compile(
     r"|indicates?|supports?|favou?rs?|favou?ring|implies|implying|choose|chose|choosing|pick|picking|select|selecting"
     r"|say|guess|makes?|making|tick|mark|circle|matches|conclude|get|got|say|said|remains|that|because|since|while"
     r"|whereas|if|when|although|though|unless|probably|likely|maybe|perhaps|clearly|definitely|certainly|instead|namely"
-    r"|ans|case))\s{0,6}$",
+    r"|ans|case|towards?|under|against|mark|put|letter|namely))\s{0,6}$",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"the\s$", re.IGNORECASE)
+_COMPARED = re.compile(
+    r"\b(?:over|above|against|versus|vs\.?|compared (?:to|with)|ahead of|(?:closer|superior|preferable) to)\s"
+    r"(?:(?:the )?(?:option|choice|answer)\s)?[(\"']?$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +83,9 @@ def references(text: str, start: int, end: int, options: Options) -> list[Refere
 
 def asserted(text: str, start: int, found: list[Reference]) -> list[Reference]:
     """The references that their sentence, which starts at ``start``, does not deny or only compare with."""
-    return [reference for reference in found if not denied(text, start, reference.start, reference.end)]
+    return [
+        reference
+        for reference in found
+        if not denied(text, start, reference.start, reference.end)
+        and not _COMPARED.search(text, max(start, reference.start - 40), reference.start)
+    ]

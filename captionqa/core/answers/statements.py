@@ -43,7 +43,7 @@ _DECLARED = re.compile(
     r"|choosing|picking|selecting)[: ]"
     rf"|\b(?:i'll take|picking|choosing) (?={_LETTER}(?:[.,!]|\s{{0,3}}$|\sbecause))"
     r"|(?<![\w'])(?:i lean(?: to(?:wards?)?)?|let'?s go with|my (?:money|bet|vote) (?:is|goes) (?:on|for|to))[: ]"
-    r"|\b(?:switch(?:ing)? to|chang(?:e|ing) (?:my|the) answer to) "
+    r"|\b(?:switch(?:ing)? to|chang(?:ed?|ing)(?: (?:my|the) (?:answer|choice|mind))? to) "
     r"|\b(?:must|should|has to|got to) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
     r"|\b(?:if i had to (?:choose|guess|pick)|selected|correspond(?:s|ing)? (?:to|with)|matches|given by"
     r"|choose|select|selecting"
@@ -143,7 +143,7 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _REVISES = re.compile(
-    r"\b(?:wait|correct(?:ed|ion)|actually|double-?check|re-?check|reconsider|on second thought|mistaken?"
+    r"(?:\.\.\s?|[.,;—-]\s{0,2})no[,.]|\b(?:wait|correct(?:ed|ion)|actually|double-?check|re-?check|reconsider|on second thought|mistaken?"
     r"|hold on|look again|revised|updated?|chang(?:e|ed|ing))\b"
     r"|不对|更正|重新|再看|等等",
     re.IGNORECASE,
@@ -180,6 +180,12 @@ def _declared(text: str, options: Options) -> list[Reading]:
         if reading is not None and not questioned(text, reading.end):
             found.append(reading)
     return found
+
+
+def _broken(text: str, reading: Reading, last: Reading) -> bool:
+    """Whether the last letter stood beside another option's text before: «It is (C) 36. Answer: C», where 36 is D."""
+    conflict = reading.reason is Reason.CONFLICT and last.letter is not None
+    return conflict and text[reading.start : reading.end].strip(" ()[].:") == last.letter
 
 
 def _last_word(text: str, other: Reading, last: Reading) -> bool:
@@ -220,7 +226,7 @@ def last_statement(text: str, options: Options) -> Reading | None:
     none = none_of_the_options(text)
     if not declared:
         return None
-    last = declared[-1]
+    last = next((reading for reading in declared if _broken(text, reading, declared[-1])), declared[-1])
     if none is not None and none.start > last.end and not any(_SAYS_NONE_OR_ALL.search(text) for text in options.texts):
         return none
     if last.letter is None:
