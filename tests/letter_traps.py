@@ -479,7 +479,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
         ("Cannot answer.", None),
     ],
     ("speed increases", "speed decreases", "speed stays the same", "not enough information"): [
-        ("Speed will stay the same", None),
+        ("Speed will stay the same", "C"),
     ],
     ("1/2", "1/3", "2/3", "3/4"): [
         ("\\frac{2}{3}", "C"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from captionqa.core.answers.candidates import CONTRAST, text_before_is_other
-from captionqa.core.answers.denial import questioned
+from captionqa.core.answers.denial import after_concession, questioned
 from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import Options
@@ -23,10 +23,11 @@ Span = tuple[int, int]
 _SEVERAL = re.compile(r"\b(?:both|either|between)\b", re.IGNORECASE)
 _REACH = 1500
 _SENTENCES = 6
+_BRIEF_CHARS = 200
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|consequently|overall|ultimately|finally|conclu(?:de|des|sion)|in (?:summary|the end)"
-    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?|leaves?|points? to(?:wards?)?|speaks? for|favou?rs?|prefer(?:red)?)\b|[-=]>|→|∴"
-    r"|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率",
+    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?|leaves?|points? towards?|speaks? for|favou?rs?|prefer(?:red)?|leads? to|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer|bet|guess))\b|[-=]>|→|∴"
+    r"|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率|才",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(
@@ -52,6 +53,7 @@ _REJECTED = re.compile(
     r"|不(?![过仅但同少断久管论])|错|排除|无法|吗",
     re.IGNORECASE,
 )
+_TURN = re.compile(r"[,;]\s(?:but|however|yet|now)\b|[,;]\s?(?:但|不过|然而|现在|而(?!不|非))", re.IGNORECASE)
 _MODAL = re.compile(r"\b(?:might|may|could|can|seems?)\b|可能", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b(?:but|yet|however|though|although|while|whereas|in part|partly)\b", re.IGNORECASE)
 
@@ -62,7 +64,12 @@ def closing(text: str, options: Options) -> Reading | None:
     spans = [match.span() for match in SENTENCES.finditer(text, begin) if match.group().strip()][-_SENTENCES:]
     chosen: Reading | None = None
     for start, end in reversed(spans):
+        start = after_concession(text, start, end)
         found = references(text, start, end, options)
+        turns = [match.end() for match in _TURN.finditer(text, start, end)]
+        turn = next((at for at in reversed(turns) if found and found[-1].start >= at), start)
+        if turn > start and found[0].start < turn:
+            start, found = turn, [each for each in found if each.start >= turn]
         said = asserted(text, start, found)
         kept = [reference for reference in said if not reference.loose]
         if not kept:
@@ -100,7 +107,10 @@ def _decides(text: str, spans: list[Span], span: Span, last: Reference, options:
     start, end = span
     if _CONCLUDES.search(text, start, last.start) or _SUPERLATIVE.search(text, start, end):
         return True
-    if _AGREES.search(text, start, end) is None:
+    brief = sum(text[slice(*other)].count(" ") > 0 for other in spans) <= 2 and len(text) <= _BRIEF_CHARS
+    named = not last.bare and brief  # «The fifth option, because …»
+    verdict = span[1] == spans[-1][1] and not tokens(text, start, last.start) and len(tokens(text, last.end, end)) <= 5
+    if not (named or verdict or _AGREES.search(text, start, end)):
         return False
     return all(
         reference.index == last.index
@@ -111,6 +121,8 @@ def _decides(text: str, spans: list[Span], span: Span, last: Reference, options:
 
 def _open(text: str, start: int, end: int, at: int, after: int) -> bool:
     """Whether the sentence supposes what it refers to, or its clause rejects it."""
+    if _QUALIFIED.search(text, after, end) and not _SUPERLATIVE.search(text, start, end):
+        return True
     against = CONTRAST.search(text, after, end)
     end = against.start() if against else end
     if _SUPPOSED.search(text, start, at) or _SUPPOSED.search(text, after, end):
@@ -118,6 +130,4 @@ def _open(text: str, start: int, end: int, at: int, after: int) -> bool:
     begin = max(text.rfind(sign, start, at) for sign in ",;") + 1
     if _REJECTED.search(text, max(start, begin), at) or _REJECTED.search(text, after, end):
         return True
-    if _SUPERLATIVE.search(text, start, end):
-        return False
-    return _QUALIFIED.search(text, after, end) is not None or _MODAL.search(text, start, end) is not None
+    return _MODAL.search(text, start, end) is not None and _SUPERLATIVE.search(text, start, end) is None

@@ -92,6 +92,17 @@ _BUT = re.compile(
 _COMPARED = re.compile(r"(?:(?<!对)比|不如|相比于?|比起)\s?$|\bbetween\b[^,]{0,60}$", re.IGNORECASE)
 
 
+_CONCEDES = re.compile(
+    r"\W{0,6}(?:while|although|though|even (?:if|though)|despite|虽然|尽管)[^,]{1,200},\s?", re.IGNORECASE
+)
+
+
+def after_concession(text: str, start: int, end: int) -> int:
+    """Where the main clause of a sentence begins: «Although the cake is there, …»."""
+    match = _CONCEDES.match(text, start, end)
+    return match.end() if match else start
+
+
 def denied(text: str, start: int, at: int, end: int) -> bool:
     """Whether what stands from ``at`` to ``end`` is denied by its clause, of which ``start`` is the earliest begin."""
     before = _TURN.split(text[max(start, at - REACH) : at])[-1]
@@ -118,7 +129,13 @@ def of_others(text: str, match: re.Match[str]) -> bool:
         return True
     if _ATTRIBUTED.search(before):
         return True
-    mine = match.group().lower().startswith(("i ", "i'", "we ", "we'"))
+    mine = match.group().lower().startswith(("i ", "i'", "we ", "we'", "my "))
+    if (
+        "would" in match.group()
+        and mine
+        and _CONDITION.search(_SENTENCE_BREAK.split(text[match.end() : match.end() + 120])[0])
+    ):
+        return True
     return "would" in match.group() and not mine and _CONDITION.search(_SENTENCE_BREAK.split(before)[-1]) is not None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from captionqa.core.answers.denial import after_concession
 from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading, Reason
 
@@ -35,8 +36,6 @@ _TURN = re.compile(
     r"[,;.—-]\s{0,2}(?:but|however|still|nevertheless|nonetheless|yet|though|although|assuming[^.,\n]{0,80}|that said)\b,?\s|[,;]\s?(?:但|不过|然而)(?:是)?",
     re.IGNORECASE,
 )
-_CONCEDES = re.compile(r"\W{0,6}(?:while|although|though|even (?:if|though)|虽然|尽管)", re.IGNORECASE)
-_ASIDE = re.compile(r",\s?")
 _CHOOSES = re.compile(
     r"\b(?:(?:more|most) (?:\w+ )?(?:likely|probabl[ey]|plausible)|likel(?:y|iest)|probably|closest|guess|appears?|seems?|looks?|most|consistent|match(?:es)?|lean\w*|best|i'd|i would|choose|pick"
     r"|select|go(?:ing)? with|answer|therefore|so|thus|hence|conclusion|inclined|educated|assuming|suggests?|point(?:s|ing)? to(?:wards?)?)\b|[-=]>|→"
@@ -62,8 +61,9 @@ def without(plain: str) -> str:
         start, end = sentence.span()
         doubt = REFUSAL.search(plain, start, end) or _HEDGE.search(plain, start, end)
         if doubt is not None:
-            turn = (_ASIDE if _CONCEDES.match(plain, start) else _TURN).search(plain, doubt.end(), end)
-            stop = turn.end() if turn else end
+            turn = _TURN.search(plain, doubt.end(), end)
+            conceded = after_concession(plain, start, end)
+            stop = turn.end() if turn else conceded if conceded > doubt.start() else end
             pieces.append(" " * (stop - start) + plain[stop:end])
         else:
             pieces.append(sentence.group())

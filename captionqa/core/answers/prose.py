@@ -80,7 +80,7 @@ _ENDING = re.compile(
     r"|perhaps|probably"
     r"|likely))\s{0,6}(?:so |hence |thus |it is "
     r"|it's |must be )?"
-    r"(?:option |choice )?(?P<open>\(?)(?<![A-Z]\.)(?P<letter>[A-Z])\)?\s{0,4}[.!]?\s{0,10}$",
+    r"(?:option |choice )?(?P<open>\(?)(?<![A-Z]\.)(?P<letter>[A-Z])\)?\s{0,4}(?:\s(?:then|instead|it is))?[.!]?\s{0,10}$",
     re.IGNORECASE,
 )
 _LABELLED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])\s{0,2}[)\].:]\s{0,3}")

@@ -20,11 +20,12 @@ _REFERENCE = re.compile(
     r"|\b(?i:labell?ed|marked|denoted|lettered)\s(?i:(?:as|with|by)\s)?(?i:(?:the )?(?:option|letter)\s)?[\"'(\[]{0,2}"
     r"(?P<label>[A-Z])(?![\w'’-])"
     r"|(?<![A-Za-z])(?P<open>[(\[]\s{0,3}(?:(?i:option|choice)\s)?)(?P<closed>[A-Za-z])\s{0,3}[)\]]"
-    r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer)|[-=]>|→|:|\.\.\.)\s{1,3}(?P<lower>[a-z])(?=\s{0,3}[.!]?\s{0,5}$)"
+    r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer),?|[-=]>|→|:|\.\.\.)"
+    r"\s{1,3}(?P<lower>[b-z]|a(?=\s{0,3}[.!]))(?=\s{0,3}[.!]?\s{0,5}$|\s(?:because|since)\b)"
     r"|选项\s?(?P<zh>[A-Z])(?![A-Za-z])|(?P<zh_before>(?<![A-Za-z])[A-Z])\s?(?:选项|项)"
-    r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>-])(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major|minor|flat|sharp)(?!\w))"
+    r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>-])(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>/-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major|minor|flat|sharp)(?!\w))"
     r"|(?P<place>\b(?:the\s)?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|\dth|1st|2nd|3rd)"
-    r"\s(?:option|choice|answer|alternative|statement)\b|\b(?i:option|choice)\s(?:one|two|three|four|five|six|seven|eight|nine|ten|\d{1,2})\b|第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案)|最后一?(?:个选项|项))",
+    r"\s(?:option|choice|answer|alternative|statement)\b|\b(?i:option|choice)\s(?:one|two|three|four|five|six|seven|eight|nine|ten|\d{1,2})\b|第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))|最后一?(?:个选项|项))",
 )
 _LETTER_GROUPS = ("named", "label", "closed", "lower", "zh", "zh_before", "bare")
 _HOLDS_LETTER = re.compile(
@@ -52,7 +53,7 @@ class Reference:
     start: int
     end: int
     bare: bool
-    """A capital on its own."""
+    """A letter without «option» or brackets."""
     loose: bool = False
     """… that may as well name something else: «vitamin C», «D is tall»."""
 
@@ -69,10 +70,10 @@ def references(text: str, start: int, end: int, options: Options) -> list[Refere
                 found.append(Reference(index, match.start(), match.end(), False))
             continue
         group = next(name for name in _LETTER_GROUPS if match[name])
-        letter, bare = match[group], group == "bare"
-        if bare and (letter in options.worded or is_word(text, match.end(group), letter)):
+        letter, bare = match[group], group in ("bare", "label")
+        if group == "bare" and (letter in options.worded or is_word(text, match.end(group), letter)):
             continue
-        loose = bare and not _HOLDS_LETTER.search(text[max(start, match.start() - 16) : match.start()])
+        loose = group == "bare" and not _HOLDS_LETTER.search(text[max(start, match.start() - 16) : match.start()])
         if letter.upper() not in options.letters:
             if not bare and letter.isupper():
                 found.append(Reference(-1, match.start(), match.end(), bare))

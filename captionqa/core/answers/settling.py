@@ -22,7 +22,7 @@ _OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
 _CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|so(?! (?:is|are|was|were|does|do|did|has|have|can)\b)"
     r"|overall|in conclusion|in summary|based on|consequently|to conclude|in the end"
-    r"|at the end of|ultimately|as a result|it follows|in total|in all|altogether|that's|final"
+    r"|at the end of|ultimately|as a result|it follows|in total|in all|namely|altogether|that's|final"
     r"|we can (?:conclude|determine|infer)|(?:for )?(?:a|the) total of|(?:this|that|which) (?:gives|makes|means"
     r"|leaves)"
     r"|(?:which|that|this) is why|can only be|(?:end up|left) with|what remains"
