@@ -14,7 +14,7 @@ from captionqa.core.answers import closing, doubts, gist, json_fields, prose, se
 from captionqa.core.answers.boxes import last_answer_tag, last_box
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.letters import Letter, Method, Reading, Reason
-from captionqa.core.answers.listing import without_list
+from captionqa.core.answers.listing import other_question, without_list
 from captionqa.core.answers.options import Options
 from captionqa.core.answers.sections import Section
 from captionqa.core.answers.words import tokens
@@ -55,6 +55,8 @@ _STATED: tuple[tuple[Method, Stage], ...] = (
     (Method.LEADING, prose.leading),
     (Method.LAST_LINE, prose.last_line),
 )
+_ANSWERED = (Method.TAG, Method.JSON, Method.BOXED, *(method for method, _ in _STATED))
+"""Before a question with other options only these are an answer; a text that weighs is not finished."""
 _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.YES_NO, prose.yes_no),
     (Method.LABELLED, prose.labelled),
@@ -79,6 +81,9 @@ def extract_letter(output: str, choices: Sequence[str], *, finish_reason: str | 
     options = Options(choices)
     before = sections.before_next_question(section)
     verdict = _whole(before, options, finish_reason) if before is not None else None
+    if before is None and (other := other_question(section.text, options)) is not None:
+        verdict = _whole(Section(section.text[:other], section.offset), options, finish_reason)
+        verdict = verdict if verdict[0] in _ANSWERED else None
     if verdict is None or verdict[1].reason is Reason.NO_MATCH:
         verdict = _whole(section, options, finish_reason)
     method, reading = verdict

@@ -26,7 +26,7 @@ _SENTENCES = 6
 _BRIEF_CHARS = 200
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|consequently|overall|ultimately|finally|conclu(?:de|des|sion)|in (?:summary|the end)"
-    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?|leaves?|points? towards?|speaks? for|favou?rs?|prefer(?:red)?|leads? to|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer|bet|guess))\b|[-=]>|→|∴"
+    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?|leaves?|points? towards?|(?:this|that|which|it|everything|all|evidence|clues?) (?:\w+ ){0,2}(?:points?|brings?|leads?)(?: \w+){0,2} to|remain(?:s|ing)|sure|confident|convinced|speaks? for|favou?rs?|prefer(?:red)?|leads? to|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer|bet|guess))\b|[-=]>|→|∴"
     r"|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率|才",
     re.IGNORECASE,
 )

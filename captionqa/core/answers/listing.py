@@ -15,6 +15,24 @@ _FIRST = re.compile(r"(?<![\w'(\[-])[\s*_\-]{0,4}[(\[]?A[)\].:]")
 _NEXT = re.compile(r"[\s,;.|/*_\-]{0,20}(?:and\s|or\s)?[*_]{0,2}[(\[]?(?P<letter>[A-Z])[)\].:]")
 _ENDS = re.compile(r"[\s*_]{0,4}(?:[.;!?\n]|$)|\s{2}")
 _LISTS = 20
+_OTHER_QUESTION = re.compile(
+    r"\n(?P<stem>[^\n]*(?:[?:]|_{2,}|\([ \t]*\))[^\n]{0,40})\n\s{0,20}(?:[Cc]hoices:?\s{0,4}|[Oo]ptions:?\s{0,4})?"
+    r"[*_\-]{0,4}[(\[]?A[)\].:、][ \t]{0,4}(?P<first>[^\n]{1,200})\n\s{0,20}[*_\-]{0,4}[(\[]?B[)\].:、][ \t]{0,4}(?P<second>[^\n]{1,200})"
+)
+
+
+def other_question(text: str, options: Options) -> int | None:
+    """Where a question begins that has other options than this one; None when there is none."""
+    if options.open:
+        return None
+    for place, match in enumerate(_OTHER_QUESTION.finditer(text)):
+        if place == _LISTS:
+            break
+        items = (match.span("first"), match.span("second"))
+        same = [end_of(key, text, *item) is not None for key, item in zip(options.keys, items, strict=False)]
+        if text[: match.start()].strip() and not all(same):
+            return match.start()
+    return None
 
 
 def without_list(text: str, options: Options) -> str | None:

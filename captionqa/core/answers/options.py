@@ -225,6 +225,8 @@ class Options:
         for spelling in (tuple(token.exact for token in found), key):
             if spelling in self.keys:
                 return self.keys.index(spelling)
+        if len(found) == 1 and singular(found[0]) in self.words:
+            return self.words[singular(found[0])]  # «Cats.»
         squeezed = "".join(key)
         if any(before[-1].isdigit() and after[0].isdigit() for before, after in pairwise(key)):
             squeezed = ""  # «50,0» is not 500

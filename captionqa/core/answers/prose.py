@@ -44,6 +44,7 @@ _BRACKETED = re.compile(r"\([A-Z]\)\.?")
 _LINES_OF_LETTERS = re.compile(r"[(\[]?[A-Z][)\].:]{0,2}\s+[^\n]+|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+")
 _INDEX = re.compile(r"-?\d{1,3}\.?|[(\[]?\d{1,2}[)\]]")
 _NUMBERED = re.compile(r"[(\[]?(?P<number>\d{1,2})[)\].:]\s{1,3}(?=\S)")
+_ARROWS = " \t→=>-:✅✔✓☑➡►▶∴"
 _EDGES = " \t\r\n\f\v【】「」✅✔✓☑➡→►▶"
 _LINE_LABEL = re.compile(r"[\s\"'\-]{0,20}(?:(?:Option |Choice )?[(\[]?[A-Z][)\].:])")
 _LIST_LINE = re.compile(r"[\s\"'\-]{0,20}[(\[]?[A-Z][)\].:]|[\s\-(]*[A-Z][).]?$")
@@ -71,8 +72,8 @@ _MEASURED = re.compile(
 _LISTED_RESULTS = re.compile(r"=[^=.\n]{1,40}(?:\band\b|,)\s{0,2}(?:angle\s|∠)?[A-Za-z]{1,4}\s?$")
 _RATES = re.compile(r"\s?[:=]\s?\d[\d.]*\s?%?[,;\n]\s?\(?[A-Z]\)?\s?[:=]\s?\d")
 _LINE_LETTER = re.compile(
-    r"[\s\"'\-]{0,20}(?i:option |choice )?(?:=>|->|→|∴|(?i:so|hence|thus"
-    r"|therefore),?\s)?[\s\"']{0,6}[(\[]?\s{0,3}(?P<letter>[A-Z])\s{0,3}[)\].:]{0,3}[\s\"']{0,10}$"
+    r"[^\w\n(\[]{0,20}(?i:option |choice )?(?:=>|->|→|∴|(?i:so|hence|thus"
+    r"|therefore),?\s)?[\s\"']{0,6}[(\[]?\s{0,3}(?P<letter>[A-Z])\s{0,3}[)\].:]{0,3}[^\w\n]{0,10}$"
 )
 _ENDING = re.compile(
     r"(?:[,;:.]|=>|->|→|\b(?:so|thus|hence|therefore|yes|(?<!thing )(?<!all )but|is|would be|should be"
@@ -193,7 +194,8 @@ def last_line(text: str, options: Options) -> Reading | None:
         return None
     match = _LINE_LETTER.match(line)
     if match is None and not _LINE_LABEL.match(line):
-        if start and (index := options.equal(tokens(text, start, len(stripped)))) is not None:
+        bare = start + len(line) - len(line.lstrip(_ARROWS))
+        if start and (index := options.equal(tokens(text, bare, len(stripped)))) is not None:
             above = stripped[:start].rstrip().rsplit("\n", 1)[-1]
             if options.equal(tokens(above)) not in (None, index):
                 return Reading(None, Reason.SEVERAL, start, len(stripped))

@@ -52,7 +52,7 @@ _COUNT_BEFORE = re.compile(rf"\b{_COUNT}(?:\s[a-z]+){{1,2}}(?:,| and| plus)\s(?:
 _REMARK = re.compile(
     r"\b(?:also|another|other|too|as well|may|might|could|can|would|sometimes|often|both|however|although|while"
     r"|whereas|but|background)\b"
-    r"|也|另|其他|可能|或",
+    r"|也|另|其他|(?<![很最极])可能|或",
     re.IGNORECASE,
 )
 _JUST_THAT = re.compile(r"\s{0,3}(?:it is)?[.!。\s\"']{0,8}")

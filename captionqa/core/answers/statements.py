@@ -29,7 +29,7 @@ _DECLARED = re.compile(
     rf"|accurate|suitable|matching|plausible|likely|valid|fitting|reasonable|logical|probable|proper|ideal)"
     rf"\s{_NOUN}s?(?: letter)?|best guess|guess)\b"
     rf"(?:\s\([^()\n]{{0,40}}\)|\s(?:to|for|of|from|here|that|based|in|among|given|which"
-    rf"|describing)\b(?!\s\((?-i:[A-Z])\))[^.:\n]{{0,160}}?)?"
+    rf"|describing)\b(?!\s\((?-i:[A-Z])\))(?:[^.:\n]|\.(?=\d)){{0,160}}?)?"
     rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|[:=|]|=>|→|->|-\s|\])"
     r"|(?<![\w'])(?:the )?(?:correct|right|best|most (?:likely|appropriate|accurate|suitable)|closest)\s(?!"
     rf"{_NOUN})[a-z][^.:,\n]{{0,120}}?\s{_BE}\s{{0,3}}:?"
