@@ -93,6 +93,11 @@ def closing(text: str, options: Options) -> Reading | None:
     return None
 
 
+def decides(text: str, start: int, end: int) -> bool:
+    """Whether a sentence concludes, prefers or approves."""
+    return any(signs.search(text, start, end) for signs in (_CONCLUDES, _SUPERLATIVE, _AGREES))
+
+
 def undecided(text: str, options: Options) -> bool:
     """Whether the last sentence leaves several letters open: «Both C and D agree with the data»."""
     spans = [match.span() for match in SENTENCES.finditer(text, max(0, len(text) - _REACH)) if match.group().strip()]

@@ -139,6 +139,20 @@ def _last_of(found: Sequence[Token], position: int, key: Sequence[str], *, infle
     return found[position]
 
 
+def _deictic(keys: Sequence[tuple[str, ...]]) -> bool:
+    """Whether the options only point at something: «Point A», «the second image», «image 3»."""
+    if len(keys) < 2 or any(len(key) != 2 for key in keys):
+        return False
+    firsts, seconds = [key[0] for key in keys], [key[1] for key in keys]
+    marks, nouns = (seconds, firsts) if len(set(firsts)) == 1 else (firsts, seconds)
+    noun = nouns[0]
+    return (
+        len(set(nouns)) == 1
+        and (noun.isascii() and noun.isalpha() and len(noun) > 3)
+        and all(mark in ORDINALS or (marks is seconds and (len(mark) == 1 or mark.isdigit())) for mark in marks)
+    )
+
+
 class Options:
     """The choices of one question, ready to be looked up."""
 
@@ -160,6 +174,7 @@ class Options:
         words = [{part.removeprefix("=") for part in key if len(part.removeprefix("=")) == 1} for key in self.keys]
         self.worded = {part for index, parts in enumerate(words) for part in parts if part != LETTERS[index]}
         """Letters that are words of another option than their own: «B» may then mean either."""
+        self.deictic = _deictic(self.keys)
         self.numeric = any(any(c.isdigit() for c in text) for text in self.texts)
         self.squeezed = ["".join(key) for key in self.keys]
         self.words = {key[0]: i for i, key in enumerate(self.keys) if len(key) == 1}

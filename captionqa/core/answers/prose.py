@@ -86,10 +86,13 @@ _ENDING = re.compile(
 )
 _LABELLED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])\s{0,2}[)\].:]\s{0,3}")
 _ZH_VERDICT = "不(?=,)|不是|不对|不正确|错误|错|没有|不能|不会|否|是的|对的|正确|是|对|有|能|会"
+_AFTER_NO = (
+    r"(?:the|it|there|this|that|these|those|they|he|she|you|i|we|because|since|as|not|in|a|an|is|are|both|neither)"
+)
 _YES_START = re.compile(
-    rf"[\s\"'(]{{0,20}}(?:(?:well|hmm|oh|i (?:think|believe|would say|guess)|i'd say),?\s)?(yes|yep|yeah|nope|no"
+    rf"[\s\"'(]{{0,20}}(?:(?:well|hmm|oh|i (?:think|believe|would say|guess)|i'd say),?\s)?(yes|yep|yeah|nope|no(?=\s{{0,3}}(?:[^\w\s]|\n|$)|\s{_AFTER_NO}\b)"
     rf"|true|false)\b"
-    rf"(?!\s(?:one|man|way|other|doubt|idea|(?:and|or) (?:yes|no)\b|image|information|(?:and|or) no\b))"
+    rf"(?!\s(?:one|man|way|other|doubt|idea|(?:and|or) (?:yes|no|true|false)\b|image|information|(?:and|or) no\b))"
     rf"|\s{{0,20}}({_ZH_VERDICT})(?=[。,;!.\s]|$)",
     re.IGNORECASE,
 )

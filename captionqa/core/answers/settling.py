@@ -11,11 +11,19 @@ import re
 from captionqa.core.answers import entities
 from captionqa.core.answers.calculated import goes_on, unsolved
 from captionqa.core.answers.candidates import CONTRAST, by_text, clause_end, labelled_otherwise, meant
+from captionqa.core.answers.closing import decides
 from captionqa.core.answers.denial import NEGATIVE, RELATIVE
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, Mention, Options
 from captionqa.core.answers.words import Token, tokens
 
+_PLAN = re.compile(
+    r"\b(?:let(?:'s| us|'s first| me)?|(?:need|have|want) to|such as|for example|e\.g\.|asks?|asked|please|looking at)\b|例如|比如|先看",
+    re.IGNORECASE,
+)
+_DESCRIBED = re.compile(
+    r"\s(?:shows?|depicts?|displays?|contains?|has|have|features?|was|can be|is (?:a|an|in|on|at|near)|with)\b"
+)
 Span = tuple[int, int]
 
 _OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
@@ -70,12 +78,27 @@ _LONG_CHARS = 200
 def option_text(text: str, options: Options) -> Reading | None:
     """The one option that the prose settles on. A calculated value that the text goes on from is only a step."""
     reading = _option_text(text, options)
+    if reading is not None and reading.letter and _only_planned(text, reading, options):
+        return None
     sign = _EQUALS.search(text[: reading.start], max(0, reading.start - 4)) if reading and reading.letter else None
     if reading is None or reading.letter is None or sign is None:
         return reading
     if unsolved(text, sign.start()):
         return None
     return None if goes_on(text, reading.end, LETTERS.index(reading.letter), options) else reading
+
+
+def _only_planned(text: str, reading: Reading, options: Options) -> bool:
+    """Whether the sentence only says what to do or to look at: «Let's look at Norway», «The second image is a painting»
+    where the options are images."""
+    span = next(
+        (match.span() for match in entities.SENTENCES.finditer(text) if match.end() > reading.start), (0, len(text))
+    )
+    clause = max(text.rfind(sign, span[0], reading.start) for sign in ",;") + 1
+    if _PLAN.search(text, max(span[0], clause), reading.start):
+        return True
+    described = options.deictic and _DESCRIBED.match(text, reading.end)
+    return bool(described) and not decides(text, *span) and not _SUPERLATIVE.search(text, *span)
 
 
 def _option_text(text: str, options: Options) -> Reading | None:
