@@ -200,7 +200,7 @@ def _despite_none(plain: str, nothing: Reading, options: Options) -> Verdict:
         ending is not None
         and ending.start >= nothing.end
         and (
-            settling.names_none_or_all(options, ending.letter)
+            (ending.letter and settling.names_none_or_all(options, ending.letter))
             or _another(plain, nothing, ending)
             or _singled_out(plain, nothing, ending)
             or _CLOSEST.search(plain, nothing.end)

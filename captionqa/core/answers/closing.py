@@ -26,16 +26,21 @@ _SENTENCES = 6
 _BRIEF_CHARS = 200
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|consequently|overall|ultimately|finally|conclu(?:de|des|sion)|in (?:summary|the end)"
-    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?|leaves?|points? towards?|(?:this|that|which|it|everything|all|evidence|clues?) (?:\w+ ){0,2}(?:points?|brings?|leads?)(?: \w+){0,2} to|remain(?:s|ing)|sure|confident|convinced|speaks? for|favou?rs?|prefer(?:red)?|leads? to|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer|bet|guess))\b|[-=]>|→|∴"
+    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?"
+    r"|leaves?|points? towards?|(?:this|that|which|it|everything|all|evidence|clues?) (?:\w+ ){0,2}(?:points?"
+    r"|brings?|leads?)(?: \w+){0,2} to|remain(?:s|ing)|sure|confident|convinced|speaks? for|favou?rs?|prefer(?:red)?"
+    r"|leads? to|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer|bet|guess))\b|[-=]>|→|∴"
     r"|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率|才",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(
-    r"\b(?:most|best|closest|only|likel(?:y|ier|iest)|probabl[ey]|safest|strongest|lean|guess|say|(?:more|better|closer)(?! than))\b|最|更",
+    r"\b(?:most|best|closest|only|likel(?:y|ier|iest)|probabl[ey]|safest|strongest|lean|guess|say|(?:more|better"
+    r"|closer)(?! than))\b|最|更",
     re.IGNORECASE,
 )
 _AGREES = re.compile(
-    r"\b(?:match(?:es|ing)?|fits?|correspond(?:s|ing)?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works|stands out|correct|right|labell?ed"
+    r"\b(?:match(?:es|ing)?|fits?|correspond(?:s|ing)?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works"
+    r"|stands out|correct|right|labell?ed"
     r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible)\b|符合|正确|合适|一致|吻合|对应",
     re.IGNORECASE,
 )

@@ -11,7 +11,8 @@ import re
 _WORDS = (
     r"(?:not(?! (?:only|just|merely|sure,|certain,))|never|nobody|hardly|barely|scarcely|neither|nor|none"
     r"|no(?!\s{0,2}[,.;:!—-]|\sdoubt)|cannot|can't|without|whether|(?:if|unless)(?![^,]*,)"
-    r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong|false|unlikely|less"
+    r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong|false"
+    r"|unlikely|less"
     r"|least"
     r"|rules? out|eliminat(?:e|es|ing)|exclud(?:e|es|ing))\b|n't\b"
 )
@@ -29,7 +30,8 @@ _AFTER = re.compile(
 )
 _TURN = re.compile(
     r"[.!?](?=\s)|[;。;!]|\n|\s[—-]\s|:\s"
-    r"|\b(?:(?<!anything )but|however|therefore|thus|hence|so|because|since|although|though|while|whereas|instead(?! of)"
+    r"|\b(?:(?<!anything )but|however|therefore|thus|hence|so|because|since|although|though|while|whereas"
+    r"|instead(?! of)"
     r"|rather(?! than)|actually)\b"
     r"|,\s(?:it|they|he|she|this|that|these|those|there|we|i)(?='|\s)|而是|[,、]\s?(?:是|应|那|这|它|只有|其实|实际)",
     re.IGNORECASE,

@@ -33,17 +33,21 @@ _HEDGE = re.compile(
 )
 """Less than a refusal: a conclusion may follow."""
 _TURN = re.compile(
-    r"[,;.—-]\s{0,2}(?:but|however|still|nevertheless|nonetheless|yet|though|although|assuming[^.,\n]{0,80}|that said)\b,?\s|[,;]\s?(?:但|不过|然而)(?:是)?",
+    r"[,;.—-]\s{0,2}(?:but|however|still|nevertheless|nonetheless|yet|though|although|assuming[^.,\n]{0,80}"
+    r"|that said)\b,?\s|[,;]\s?(?:但|不过|然而)(?:是)?",
     re.IGNORECASE,
 )
 _CHOOSES = re.compile(
-    r"\b(?:(?:more|most) (?:\w+ )?(?:likely|probabl[ey]|plausible)|likel(?:y|iest)|probably|closest|guess|appears?|seems?|looks?|most|consistent|match(?:es)?|lean\w*|best|i'd|i would|choose|pick"
-    r"|select|go(?:ing)? with|answer|therefore|so|thus|hence|conclusion|inclined|educated|assuming|suggests?|point(?:s|ing)? to(?:wards?)?)\b|[-=]>|→"
+    r"\b(?:(?:more|most) (?:\w+ )?(?:likely|probabl[ey]|plausible)|likel(?:y|iest)|probably|closest|guess|appears?"
+    r"|seems?|looks?|most|consistent|match(?:es)?|lean\w*|best|i'd|i would|choose|pick"
+    r"|select|go(?:ing)? with|answer|therefore|so|thus|hence|conclusion|inclined|educated|assuming|suggests?"
+    r"|point(?:s|ing)? to(?:wards?)?)\b|[-=]>|→"
     r"|最|更|应该?|选|倾向|概率|大概|可能|因此|所以|推测",
     re.IGNORECASE,
 )
 _CERTAINTY = re.compile(
-    r"\b(?:certain(?:ty|ly)?|definit\w+|exact(?:ly)?|sure|conclusive\w*|absolute\w*|confiden\w+|precise\w*|100)\b|完全|百分之百|肯定|绝对",
+    r"\b(?:certain(?:ty|ly)?|definit\w+|exact(?:ly)?|sure|conclusive\w*|absolute\w*|confiden\w+|precise\w*|100)\b|完全"
+    r"|百分之百|肯定|绝对",
     re.IGNORECASE,
 )
 

@@ -1,5 +1,5 @@
-"""The option whose own words a text uses, in whatever order and form: «on the verge of blowing the candles out» for «Blow
-out the candles».
+"""The option whose own words a text uses in another order or form: «about to blow the candles out» for «Blowing out the
+candles».
 
 In: text blanked by `sections.without_markup`, and the options. Out: a reading where the last sentence, or the first of
 two, has most of the words that set one option apart and none that set another apart; else None.
@@ -15,11 +15,16 @@ from captionqa.core.answers.references import references
 from captionqa.core.answers.words import Token, stem, tokens
 
 _FUNCTION = frozenset(
-    "a an the it its he she they them their him his her we us our you your i my me this that these those there here one "
-    "is are was were be been being am do does did has have had will would can could may might must shall should "
-    "of to in on at by for from with and or as than so not no nor into onto some any all both very just only also too "
-    "who which what when where while if then".split()
-)
+    [
+        "a", "an", "the", "it", "its", "he", "she", "they", "them", "their", "him", "his", "her", "we", "us",
+        "our", "you", "your", "i", "my", "me", "this", "that", "these", "those", "there", "here", "one", "is",
+        "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "has", "have", "had", "will",
+        "would", "can", "could", "may", "might", "must", "shall", "should", "of", "to", "in", "on", "at", "by",
+        "for", "from", "with", "and", "or", "as", "than", "so", "not", "no", "nor", "into", "onto", "some",
+        "any", "all", "both", "very", "just", "only", "also", "too", "who", "which", "what", "when", "where",
+        "while", "if", "then",
+    ]
+)  # fmt: skip
 _IRREGULAR = {
     **{"took": "take", "taken": "take", "blew": "blow", "blown": "blow", "went": "go", "gone": "go", "ate": "eat"},
     **{"eaten": "eat", "rode": "ride", "ridden": "ride", "held": "hold", "sat": "sit", "stood": "stand", "ran": "run"},

@@ -1,7 +1,7 @@
 """The answer that a field of a JSON object holds: {"answer": "B"}, {"final": {"letter": "B"}}, {"value": "B"}.
 
-In: the text, the same text blanked by `sections.without_markup`, and the options. Out: a reading, or None where no field
-holds one. A letter beside a field with another option's text is a conflict.
+In: the text, the same text blanked by `sections.without_markup`, and the options. Out: a reading, or None where no
+field holds one. A letter beside a field with another option's text is a conflict.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _LETTER_FIELD = re.compile(
 )
 """Any field that holds one letter."""
 _TEXT_FIELD = re.compile(
-    r"[\"'](?:\w{0,20}[ _-]?)(?:text|answer|option|choice|content|name|label|value)[\"']\s{0,8}:\s{0,8}[\"'](?P<value>[^\"'\n]{2,200})[\"']",
+    r"[\"'](?:\w{0,20}[ _-]?)(?:text|answer|option|choice|content|name|label"
+    r"|value)[\"']\s{0,8}:\s{0,8}[\"'](?P<value>[^\"'\n]{2,200})[\"']",
     re.IGNORECASE,
 )
 _LISTED = 30

@@ -66,7 +66,8 @@ _ORDINAL_END = re.compile(
     re.IGNORECASE,
 )
 _MEASURED = re.compile(
-    r"(?:[=≈]\s{0,3}|\b(?:so|thus|hence|therefore)\b[^.\n]{1,80}\b(?:is|are|equals?|to|gives|get)\s)(?P<value>-?\d{1,9}(?:\.\d{1,6})?)"
+    r"(?:[=≈]\s{0,3}|\b(?:so|thus|hence|therefore)\b[^.\n]{1,80}\b(?:is|are|equals?|to|gives"
+    r"|get)\s)(?P<value>-?\d{1,9}(?:\.\d{1,6})?)"
     r"(?:\s[a-z][a-z ]{1,60})?[.\s]{0,6}$"
 )
 _LISTED_RESULTS = re.compile(r"=[^=.\n]{1,40}(?:\band\b|,)\s{0,2}(?:angle\s|∠)?[A-Za-z]{1,4}\s?$")
@@ -81,7 +82,8 @@ _ENDING = re.compile(
     r"|perhaps|probably"
     r"|likely))\s{0,6}(?:so |hence |thus |it is "
     r"|it's |must be )?"
-    r"(?:option |choice )?(?P<open>\(?)(?<![A-Z]\.)(?P<letter>[A-Z])\)?\s{0,4}(?:\s(?:then|instead|it is))?[.!]?\s{0,10}$",
+    r"(?:option |choice )?(?P<open>\(?)(?<![A-Z]\.)(?P<letter>[A-Z])\)?\s{0,4}(?:\s(?:then|instead"
+    r"|it is))?[.!]?\s{0,10}$",
     re.IGNORECASE,
 )
 _LABELLED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])\s{0,2}[)\].:]\s{0,3}")
@@ -90,7 +92,8 @@ _AFTER_NO = (
     r"(?:the|it|there|this|that|these|those|they|he|she|you|i|we|because|since|as|not|in|a|an|is|are|both|neither)"
 )
 _YES_START = re.compile(
-    rf"[\s\"'(]{{0,20}}(?:(?:well|hmm|oh|i (?:think|believe|would say|guess)|i'd say),?\s)?(yes|yep|yeah|nope|no(?=\s{{0,3}}(?:[^\w\s]|\n|$)|\s{_AFTER_NO}\b)"
+    rf"[\s\"'(]{{0,20}}(?:(?:well|hmm|oh|i (?:think|believe|would say|guess)|i'd say),?\s)?(yes|yep|yeah|nope"
+    rf"|no(?=\s{{0,3}}(?:[^\w\s]|\n|$)|\s{_AFTER_NO}\b)"
     rf"|true|false)\b"
     rf"(?!\s(?:one|man|way|other|doubt|idea|(?:and|or) (?:yes|no|true|false)\b|image|information|(?:and|or) no\b))"
     rf"|\s{{0,20}}({_ZH_VERDICT})(?=[。,;!.\s]|$)",

@@ -18,7 +18,8 @@ from captionqa.core.answers.options import LETTERS, Mention, Options
 from captionqa.core.answers.words import Token, tokens
 
 _PLAN = re.compile(
-    r"\b(?:let(?:'s| us|'s first| me)?|(?:need|have|want) to|such as|for example|e\.g\.|asks?|asked|please|looking at)\b|例如|比如|先看",
+    r"\b(?:let(?:'s| us|'s first| me)?|(?:need|have|want) to|such as|for example|e\.g\.|asks?|asked|please"
+    r"|looking at)\b|例如|比如|先看",
     re.IGNORECASE,
 )
 _DESCRIBED = re.compile(

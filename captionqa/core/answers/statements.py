@@ -143,7 +143,8 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _REVISES = re.compile(
-    r"(?:\.\.\s?|[.,;—-]\s{0,2})no[,.]|\b(?:wait|correct(?:ed|ion)|actually|double-?check|re-?check|reconsider|on second thought|mistaken?"
+    r"(?:\.\.\s?|[.,;—-]\s{0,2})no[,.]|\b(?:wait|correct(?:ed|ion)|actually|double-?check|re-?check|reconsider"
+    r"|on second thought|mistaken?"
     r"|hold on|look again|revised|updated?|chang(?:e|ed|ing))\b"
     r"|不对|更正|重新|再看|等等",
     re.IGNORECASE,
@@ -156,7 +157,8 @@ _ANSWER_IS = re.compile(
     r"\b(?:[Tt]he|[Mm]y) (?:correct |final )?answer (?:is|would be|should be):?\s(?=(?:a |an |the )?[A-Z][a-z]{2,})"
 )
 _ANSWER_LINE = re.compile(
-    r"[\s#>\"'-]{0,12}(?:(?:so|thus|hence|therefore),? )?(?:(?:the|my) )?(?:final |correct )?answer(?: is)?:?\s{0,6}\(?[A-Z]\)?[\s.]{0,6}"
+    r"[\s#>\"'-]{0,12}(?:(?:so|thus|hence|therefore),? )?(?:(?:the|my) )?(?:final "
+    r"|correct )?answer(?: is)?:?\s{0,6}\(?[A-Z]\)?[\s.]{0,6}"
     r"|\W{0,6}(?:正确)?答案[是为]?:?\W{0,4}[A-Z]\W{0,4}",
     re.IGNORECASE,
 )

@@ -27,10 +27,12 @@ _LABEL = re.compile(
     r"(?<![\w'-])(?:(?i:option|choice)\s)?[(\[]?(?P<letter>[A-Z])\"?(?:[)\].:、]|选?项|(?=\s?\(?[✗✘❌×✓✔✅√错对])|(?=\s\|))"
 )
 _SIGNS_RIGHT = re.compile(
-    rf"\b(?i:{_RIGHT.split('|✓', maxsplit=1)[0]}|matches|fits|supported|consistent|explains|accounts for|agrees)\b|[✓✔✅√]|正确|对|符合|^\s?是[。;,\s]*$"
+    rf"\b(?i:{_RIGHT.split('|✓', maxsplit=1)[0]}|matches|fits|supported|consistent|explains|accounts for|agrees)\b"
+    rf"|[✓✔✅√]|正确|对|符合|^\s?是[。;,\s]*$"
 )
 _SIGNS_WRONG = re.compile(
-    r"[✗✘❌×]|错|不|否|\b(?:eliminated?|mismatch|implausible|discard(?:ed)?|reject(?:ed)?|ruled out|excluded|contradict(?:s|ed)?|irrelevant|unsupported|inconsistent)\b",
+    r"[✗✘❌×]|错|不|否|\b(?:eliminated?|mismatch|implausible|discard(?:ed)?|reject(?:ed)?|ruled out|excluded"
+    r"|contradict(?:s|ed)?|irrelevant|unsupported|inconsistent)\b",
     re.IGNORECASE,
 )
 _TICKED = re.compile(r"(?m:^)[ \t\-*]{0,6}\[[xX✓✔]\](?=\s)")
