@@ -63,7 +63,6 @@ _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.SENTENCE_END, prose.sentence_end),
     (Method.ONLY_OPTION, verdicts.only_named),
     (Method.OPTION_TEXT, settling.option_text),
-    (Method.SENTENCE_END, closing.closing),
     (Method.OPTION_TEXT, gist.gist),
 )
 
@@ -194,7 +193,7 @@ def _despite_none(plain: str, nothing: Reading, options: Options) -> Verdict:
     reading = settling.option_text(plain, options) if len(plain) < 400 else None
     if reading is not None and reading.letter and settling.names_none_or_all(options, reading.letter):
         return Method.OPTION_TEXT, reading
-    stages = () if options.open else (prose.sentence_end, prose.labelled, closing.closing)
+    stages = () if options.open else (prose.sentence_end, prose.labelled)
     ending = next((found for stage in stages if (found := stage(plain, options)) is not None and found.letter), None)
     if (
         ending is not None

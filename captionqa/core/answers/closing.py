@@ -26,11 +26,15 @@ _SENTENCES = 6
 _BRIEF_CHARS = 200
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|consequently|overall|ultimately|finally|conclu(?:de|des|sion)|in (?:summary|the end)"
-    r"|deduce|infer|answer|choose|pick|select|go(?:ing)? (?:with|for)|mark|tick|elimination|lean(?:s|ing)?|makes?"
-    r"|leaves?|points? towards?|(?:this|that|which|it|everything|all|evidence|clues?) (?:\w+ ){0,2}(?:points?"
-    r"|brings?|leads?)(?: \w+){0,2} to|remain(?:s|ing)|sure|confident|convinced|speaks? for|favou?rs?|prefer(?:red)?"
-    r"|leads? to|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer|bet|guess))\b|[-=]>|→|∴"
-    r"|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率|才",
+    r"|deduce|infer|answer|choose|pick|select|mark|tick|vote|go(?:ing)? (?:with|for)|settl(?:e|ing) (?:on|for)"
+    r"|lean(?:s|ing)?"
+    r"|elimination|ruling out|(?:we|i) gets?|left|remain(?:s|ing)|makes?(?! sense)|leav(?:es|ing)|suggest(?:s|ing)?"
+    r"|impl(?:y|ies|ying)"
+    r"|indicat(?:es|ing)|means|support(?:s|ing)?|favou?r(?:s|ing)?|prefer(?:red)?|speaks? for|tips?|points? towards?"
+    r"|(?:this|that|which|it|everything|all|evidence|clues?) (?:\w+ ){0,2}(?:points?|brings?|leads?)(?: \w+){0,2} to"
+    r"|leads? to|namely|i\.e|sure|confident|convinced|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer"
+    r"|bet|guess))\b"
+    r"|[-=]>|→|∴|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率|才",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(
@@ -41,7 +45,8 @@ _SUPERLATIVE = re.compile(
 _AGREES = re.compile(
     r"\b(?:match(?:es|ing)?|fits?|correspond(?:s|ing)?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works"
     r"|stands out|correct|right|labell?ed"
-    r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible)\b|符合|正确|合适|一致|吻合|对应",
+    r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible|wins|winner|spot on|takes it)\b|符合|正确"
+    r"|合适|一致|吻合|对应",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
@@ -49,7 +54,7 @@ _SUPPOSED = re.compile(
     r"|trap|would(?! (?:say|go|choose|pick|select|be|appear|seem))|anything but|at first|initially|second[ -]best"
     r"|first(?! (?:option|choice|answer|image|picture|one))"
     r"|(?:students?|people|many|some(?:one)?|others) (?:\w+ )?(?:choose|pick|select|think|say|answer))\b"
-    r"|\?|如果|若|假如|易错|误",
+    r"|\?|如果|若|假如|易错|误|(?:有人|有的|同学|他|她|老师|小[^\W\d_])[^,。;]{0,6}(?:选|认为|觉得|说)",
     re.IGNORECASE,
 )
 _REJECTED = re.compile(
@@ -60,6 +65,7 @@ _REJECTED = re.compile(
 )
 _TURN = re.compile(r"[,;]\s(?:but|however|yet|now)\b|[,;]\s?(?:但|不过|然而|现在|而(?!不|非))", re.IGNORECASE)
 _MODAL = re.compile(r"\b(?:might|may|could|can|seems?)\b|可能", re.IGNORECASE)
+_RELATIVE = re.compile(r"\b(?:which|that|who)\b", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b(?:but|yet|however|though|although|while|whereas|in part|partly)\b", re.IGNORECASE)
 
 
@@ -74,7 +80,9 @@ def closing(text: str, options: Options) -> Reading | None:
         turns = [match.end() for match in _TURN.finditer(text, start, end)]
         turn = next((at for at in reversed(turns) if found and found[-1].start >= at), start)
         if turn > start and found[0].start < turn:
-            start, found = turn, [each for each in found if each.start >= turn]
+            doubted = _MODAL.search(text, turn, end)  # «Probably B, but could be C.»
+            found = [each for each in found if (each.start < turn) == bool(doubted)]
+            start, end = (start, turn) if doubted else (turn, end)
         said = asserted(text, start, found)
         kept = [reference for reference in said if not reference.loose]
         if not kept:
@@ -120,11 +128,13 @@ def _decides(text: str, spans: list[Span], span: Span, last: Reference, options:
     brief = sum(text[slice(*other)].count(" ") > 0 for other in spans) <= 2 and len(text) <= _BRIEF_CHARS
     named = not last.bare and brief  # «The fifth option, because …»
     verdict = span[1] == spans[-1][1] and not tokens(text, start, last.start) and len(tokens(text, last.end, end)) <= 5
-    if not (named or verdict or _AGREES.search(text, start, end)):
+    agrees = _AGREES.search(text, start, end) is not None
+    if not (named or verdict or agrees):
         return False
-    return all(
-        reference.index == last.index
-        for other in spans
+    others = [other for other in spans if not other[0] <= start < other[1]]
+    return not any(
+        reference.index != last.index and (not (agrees and verdict) or _AGREES.search(text, *other))
+        for other in others
         for reference in asserted(text, other[0], references(text, *other, options))
     )
 
@@ -133,7 +143,7 @@ def _open(text: str, start: int, end: int, at: int, after: int) -> bool:
     """Whether the sentence supposes what it refers to, or its clause rejects it."""
     if _QUALIFIED.search(text, after, end) and not _SUPERLATIVE.search(text, start, end):
         return True
-    against = CONTRAST.search(text, after, end)
+    against = CONTRAST.search(text, after, end) or _RELATIVE.search(text, after, end)
     end = against.start() if against else end
     if _SUPPOSED.search(text, start, at) or _SUPPOSED.search(text, after, end):
         return True

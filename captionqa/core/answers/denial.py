@@ -14,7 +14,7 @@ _WORDS = (
     r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong|false"
     r"|unlikely|less"
     r"|least"
-    r"|rules? out|eliminat(?:e|es|ing)|exclud(?:e|es|ing))\b|n't\b"
+    r"|rul(?:es?|ing) out|eliminat(?:e|es|ing)|exclud(?:e|es|ing))\b|n't\b"
 )
 NEGATIVE = re.compile(rf"\b{_WORDS}|(?:不(?![过仅但同少断久管论])|并非|而非|没有|排除)(?![^,]*,)", re.IGNORECASE)
 _AFTER = re.compile(
@@ -32,7 +32,7 @@ _TURN = re.compile(
     r"[.!?](?=\s)|[;。;!]|\n|\s[—-]\s|:\s"
     r"|\b(?:(?<!anything )but|however|therefore|thus|hence|so|because|since|although|though|while|whereas"
     r"|instead(?! of)"
-    r"|rather(?! than)|actually)\b"
+    r"|rather(?! than)|actually|leaves|leaving|(?:we|i) (?:get|are left|arrive))\b"
     r"|,\s(?:it|they|he|she|this|that|these|those|there|we|i)(?='|\s)|而是|[,、]\s?(?:是|应|那|这|它|只有|其实|实际)",
     re.IGNORECASE,
 )

@@ -10,8 +10,8 @@ import re
 
 from captionqa.core.answers.calculated import calculated
 from captionqa.core.answers.candidates import by_index, labelled_otherwise, resolve, skip_own, text_before_is_other
+from captionqa.core.answers.closing import closing
 from captionqa.core.answers.denial import NEGATIVE, RELATIVE, negates
-from captionqa.core.answers.leanings import leaning
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, YES_NO, Mention, Options
 from captionqa.core.answers.words import end_of, spelled, tokens
@@ -59,12 +59,6 @@ _LEADING = re.compile(
 )
 _WALK = re.compile(r"[^\n]{0,300}?[\s,;]\(?B(?:[).:]|\s[-(])[^\n]{0,300}?[\s,;]\(?C(?:[).:]|\s[-(])")
 _CONCLUDED = re.compile(r"[\s\"'\-]{0,20}(?:=>|->|→|∴|so|hence|thus|therefore)", re.IGNORECASE)
-_ORDINAL_END = re.compile(
-    r"\b(?:is|matches|fits|be|to|suggests?|with|choose|pick|so|thus|therefore|hence)\s(?=(?:the )?(?:first"
-    r"|second|third|fourth|fifth"
-    r"|sixth|last) (?:option|choice|answer)[.!]?\s{0,5}$)",
-    re.IGNORECASE,
-)
 _MEASURED = re.compile(
     r"(?:[=≈]\s{0,3}|\b(?:so|thus|hence|therefore)\b[^.\n]{1,80}\b(?:is|are|equals?|to|gives"
     r"|get)\s)(?P<value>-?\d{1,9}(?:\.\d{1,6})?)"
@@ -257,12 +251,6 @@ def labelled(text: str, options: Options) -> Reading | None:
 
 def sentence_end(text: str, options: Options) -> Reading | None:
     """A text that ends «…, so B.» or «=> A»."""
-    leaned = leaning(text, options)
-    if leaned is not None:
-        return leaned
-    ordinal = _ORDINAL_END.search(text, max(0, len(text) - 80))
-    if ordinal is not None and not negates(text, ordinal.end()):
-        return by_index(text, ordinal.end(), len(text), options)
     result = _RESULT.search(text, max(0, len(text) - 200))
     if result is not None and _LISTED_RESULTS.search(text, max(0, result.start() - 120), result.start()):
         result = None  # «A = 30° and B = 60°»
@@ -274,7 +262,7 @@ def sentence_end(text: str, options: Options) -> Reading | None:
         return Reading(options.letter(index), None, measured.start("value"), measured.end("value"))
     match = _ENDING.search(text, max(0, len(text) - 200))
     if match is None or not match["letter"].isupper() or match["letter"] not in options.letters:
-        return calculated(text, options)
+        return closing(text, options) or calculated(text, options)
     if (
         match.group()[0] == "."
         and text.rstrip()[-1] != "."

@@ -35,7 +35,7 @@ _HOLDS_LETTER = re.compile(
     r"|indicates?|supports?|favou?rs?|favou?ring|implies|implying|choose|chose|choosing|pick|picking|select|selecting"
     r"|say|guess|makes?|making|tick|mark|circle|matches|conclude|get|got|say|said|remains|that|because|since|while"
     r"|whereas|if|when|although|though|unless|probably|likely|maybe|perhaps|clearly|definitely|certainly|instead|namely"
-    r"|ans|case|towards?|under|against|mark|put|letter|namely))\s{0,6}$",
+    r"|ans|case|towards?|under|against|mark|put|letter|namely|it|vote|get))\s{0,6}$",
     re.IGNORECASE,
 )
 _COMPARED = re.compile(
