@@ -10,7 +10,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from captionqa.core.answers import closing, doubts, gist, json_fields, prose, sections, settling, statements, verdicts
+from captionqa.core.answers import (
+    calculated,
+    closing,
+    doubts,
+    gist,
+    json_fields,
+    prose,
+    sections,
+    settling,
+    statements,
+    verdicts,
+)
 from captionqa.core.answers.boxes import last_answer_tag, last_box
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.letters import Letter, Method, Reading, Reason
@@ -63,6 +74,7 @@ _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.SENTENCE_END, prose.sentence_end),
     (Method.ONLY_OPTION, verdicts.only_named),
     (Method.OPTION_TEXT, settling.option_text),
+    (Method.OPTION_TEXT, calculated.amount),
     (Method.OPTION_TEXT, gist.gist),
 )
 

@@ -11,7 +11,8 @@ import re
 from captionqa.core.answers.denial import NEGATIVE
 from captionqa.core.answers.letters import Reading
 from captionqa.core.answers.options import Options
-from captionqa.core.answers.words import tokens
+from captionqa.core.answers.units import known
+from captionqa.core.answers.words import counted, singular, tokens
 
 _VALUE = re.compile(r"=\s{0,3}(?P<value>[^\s=≈;][^=≈\n;]{0,30}?)(?=[.,;]?(?:\s|$))(?=[.,;]?\s{0,3}(?:\n|$)|[.;]\s)")
 _OPERATION = re.compile(
@@ -30,7 +31,14 @@ _ASIDE = re.compile(
 )
 _GOES_ON = re.compile(
     r"\?|\b(?:but|however|wait|next|then|now|step|need|needs|must|find|still|instead|half|twice|double"
-    r"|add|subtract|multiply|divide|options?|choices?|approximately|about|wrong|mistake|error|says|said|claims|thinks|believes|wrote)\b|但|不|再|然后|接着|还|选项",
+    r"|add|subtract|multiply|divide|options?|choices?|approximately|about|wrong|mistake|error|says|said|claims"
+    r"|thinks|believes|wrote)\b|但|不|再|然后|接着|还|选项",
+    re.IGNORECASE,
+)
+_NO_AMOUNT = re.compile(
+    r"[=+*/×÷<>≈?^]|\b(?:let|suppose|given|step|figure|each|per (?!second|hour|minute)|every|about|approximately"
+    r"|roughly|more|less|half|twice|times"
+    r"|at least|at most|over|under|between|first|then|minus|negative|degrees|may|might|could)\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[^.!?。\n]*(?:\.(?!\s|$)[^.!?。\n]*)*(?:[.!?。]|\n|$)")
@@ -59,6 +67,30 @@ def calculated(text: str, options: Options) -> Reading | None:
     if index is None or goes_on(text, value.end(), index, options):
         return None
     return Reading(options.letter(index), None, *value.span("value"))
+
+
+def amount(text: str, options: Options) -> Reading | None:
+    """The only number of the last sentence, where all options are amounts: «Altogether that's 5.» for «5 apples»."""
+    if not options.amounts:
+        return None
+    sentences = [
+        match.span() for match in _SENTENCE.finditer(text, max(0, len(text) - _REACH)) if match.group().strip()
+    ]
+    if not sentences:
+        return None
+    start, end = sentences[-1]
+    found = tokens(text, start, end)
+    numbers = [(at, digits) for at in range(len(found)) if (digits := counted(found, at)).lstrip("-")[:1].isdigit()]
+    if options.mentions(found):
+        return None  # other stages weighed it
+    if len(numbers) != 1 or NEGATIVE.search(text, start, end) or _NO_AMOUNT.search(text, start, end):
+        return None
+    at, digits = numbers[0]
+    index = options.by_number(digits)
+    after = found[at + 1].key if at + 1 < len(found) else ""
+    if index is None or (after not in options.keys[index] and known(singular(found[at + 1])) if after else False):
+        return None
+    return Reading(options.letter(index), None, found[at].start, found[at].end)
 
 
 def unsolved(text: str, at: int) -> bool:

@@ -32,11 +32,11 @@ _CONCLUDES = re.compile(
     r"|impl(?:y|ies|ying)"
     r"|indicat(?:es|ing)|means|support(?:s|ing)?|favou?r(?:s|ing)?|prefer(?:red)?|speaks? for|tips?|points? towards?"
     r"|(?:this|that|which|it|everything|all|evidence|clues?) (?:\w+ ){0,2}(?:points?|brings?|leads?)(?: \w+){0,2} to"
-    r"|leads? to|namely|i\.e|sure|confident|convinced|i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer"
-    r"|bet|guess))\b"
+    r"|leads? to|namely|i\.e|why|sure|(?:it|that|this)(?:'s| is| must be| has to be)|confident|convinced)\b"
     r"|[-=]>|→|∴|因此|所以|综上|故|应该?|选|倾向|认为|剩|就是|概率|才",
     re.IGNORECASE,
 )
+_MINE = re.compile(r"\b(?:i'd|i'll|i would|my (?:money|vote|choice|pick|decision|answer|bet|guess))\b", re.IGNORECASE)
 _SUPERLATIVE = re.compile(
     r"\b(?:most|best|closest|only|likel(?:y|ier|iest)|probabl[ey]|safest|strongest|lean|guess|say|(?:more|better"
     r"|closer)(?! than))\b|最|更",
@@ -45,13 +45,14 @@ _SUPERLATIVE = re.compile(
 _AGREES = re.compile(
     r"\b(?:match(?:es|ing)?|fits?|correspond(?:s|ing)?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works"
     r"|stands out|correct|right|labell?ed"
-    r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible|wins|winner|spot on|takes it)\b|符合|正确"
-    r"|合适|一致|吻合|对应",
+    r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible|wins|winner|spot on|takes it)\b"
+    r"|符合|正确|合适|一致|吻合|对应",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
     r"\b(?:if(?! i (?:had|have|must|were))|unless|whether|suppos\w*|assum\w*|tempt\w*|distract\w*|confus\w*|mistak\w*"
-    r"|trap|would(?! (?:say|go|choose|pick|select|be|appear|seem))|anything but|at first|initially|second[ -]best"
+    r"|trap|would(?! (?:say|go|choose|pick|select|be|appear|seem|mark|tick|settle|opt|vote|guess|lean|rather))"
+    r"|anything but|at first|initially|second[ -]best"
     r"|first(?! (?:option|choice|answer|image|picture|one))"
     r"|(?:students?|people|many|some(?:one)?|others) (?:\w+ )?(?:choose|pick|select|think|say|answer))\b"
     r"|\?|如果|若|假如|易错|误|(?:有人|有的|同学|他|她|老师|小[^\W\d_])[^,。;]{0,6}(?:选|认为|觉得|说)",
@@ -63,8 +64,14 @@ _REJECTED = re.compile(
     r"|不(?![过仅但同少断久管论])|错|排除|无法|吗",
     re.IGNORECASE,
 )
-_TURN = re.compile(r"[,;]\s(?:but|however|yet|now)\b|[,;]\s?(?:但|不过|然而|现在|而(?!不|非))", re.IGNORECASE)
-_MODAL = re.compile(r"\b(?:might|may|could|can|seems?)\b|可能", re.IGNORECASE)
+_TURN = re.compile(
+    r"[,;]\s(?:but|however|yet|now|(?:or )?(?:possibly|maybe|perhaps)|though|although|even (?:if|though)|while"
+    r"|whereas)\b"
+    r"|[,;]\s?(?:但|不过|然而|现在|而(?!不|非))",
+    re.IGNORECASE,
+)
+_MODAL = re.compile(r"\b(?:might|may|could|(?<!we )(?<!i )can|seems?|possibly|maybe|perhaps)\b|可能", re.IGNORECASE)
+_CONCEDES = re.compile(r"[,;]\s(?:though|although|even (?:if|though)|while|whereas)\b", re.IGNORECASE)
 _RELATIVE = re.compile(r"\b(?:which|that|who)\b", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b(?:but|yet|however|though|although|while|whereas|in part|partly)\b", re.IGNORECASE)
 
@@ -80,7 +87,8 @@ def closing(text: str, options: Options) -> Reading | None:
         turns = [match.end() for match in _TURN.finditer(text, start, end)]
         turn = next((at for at in reversed(turns) if found and found[-1].start >= at), start)
         if turn > start and found[0].start < turn:
-            doubted = _MODAL.search(text, turn, end)  # «Probably B, but could be C.»
+            # «Probably B, but could be C», «B, though A can't be excluded»
+            doubted = _MODAL.search(text, turn - 10, end) or _CONCEDES.search(text, turn - 12, turn)
             found = [each for each in found if (each.start < turn) == bool(doubted)]
             start, end = (start, turn) if doubted else (turn, end)
         said = asserted(text, start, found)
@@ -123,7 +131,8 @@ def _decides(text: str, spans: list[Span], span: Span, last: Reference, options:
     """Whether the sentence concludes with the option or sets it above the others, or approves of it where no other
     sentence has another."""
     start, end = span
-    if _CONCLUDES.search(text, start, last.start) or _SUPERLATIVE.search(text, start, end):
+    chooses = _MINE.search(text, start, end) or _SUPERLATIVE.search(text, start, end)
+    if chooses or _CONCLUDES.search(text, start, last.start):
         return True
     brief = sum(text[slice(*other)].count(" ") > 0 for other in spans) <= 2 and len(text) <= _BRIEF_CHARS
     named = not last.bare and brief  # «The fifth option, because …»

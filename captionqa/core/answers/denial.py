@@ -91,6 +91,7 @@ _BUT = re.compile(
 )
 
 
+_SUBJECT = re.compile(r"(?:it|they|he|she|we|there)\b", re.IGNORECASE)
 _COMPARED = re.compile(r"(?:(?<!对)比|不如|相比于?|比起)\s?$|\bbetween\b[^,]{0,60}$", re.IGNORECASE)
 
 
@@ -108,6 +109,8 @@ def after_concession(text: str, start: int, end: int) -> int:
 def denied(text: str, start: int, at: int, end: int) -> bool:
     """Whether what stands from ``at`` to ``end`` is denied by its clause, of which ``start`` is the earliest begin."""
     before = _TURN.split(text[max(start, at - REACH) : at])[-1]
+    if before.endswith(", ") and _SUBJECT.match(text, at):
+        before = ""  # «They don't laugh, they help»
     relative = RELATIVE.search(before)
     before = before[: relative.start()] if relative else before
     if NEGATIVE.search(before) is not None or _COMPARED.search(before) or _AFTER.match(text, end) is not None:

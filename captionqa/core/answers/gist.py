@@ -7,6 +7,8 @@ two, has most of the words that set one option apart and none that set another a
 
 from __future__ import annotations
 
+import re
+
 from captionqa.core.answers.denial import NEGATIVE, after_concession, denied
 from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading
@@ -42,6 +44,7 @@ _IRREGULAR = {
     **{"grown": "grow", "won": "win", "lost": "lose", "broke": "break", "broken": "break", "men": "man"},
     **{"women": "woman", "children": "child", "people": "person", "mice": "mouse", "feet": "foot", "teeth": "tooth"},
 }
+_ASIDE = re.compile(r"\s(?:while|whereas|whilst)\b", re.IGNORECASE)
 _COVERED = 0.6
 _REACH = 1500
 
@@ -58,6 +61,8 @@ def gist(text: str, options: Options) -> Reading | None:
         return None
     start, end = (spans[0][0] if len(spans) == 2 and not begin else spans[-1][0]), spans[-1][1]
     start = after_concession(text, start, end)
+    aside = _ASIDE.search(text, start + 1, end)
+    end = aside.start() if aside else end
     if options.mentions(tokens(text, start, end)) or references(text, start, end, options):
         return None  # other stages weighed it
     return _of(text, start, end, own, options, alone=len(spans) == 1)
@@ -89,7 +94,7 @@ def _of(text: str, start: int, end: int, own: list[frozenset[str]], options: Opt
         for i, roots in enumerate(own):
             if root in roots:
                 if denied(text, start, token.start, token.end):
-                    return None
+                    continue
                 said[i].add(root)
                 places.append((token.start, token.end))
     named = [i for i, roots in enumerate(said) if roots]
@@ -100,7 +105,6 @@ def _of(text: str, start: int, end: int, own: list[frozenset[str]], options: Opt
         len(said[index]) < 2 and not (alone and len(own[index]) == 1 and len(options.keys[index]) > 1)
     ):
         return None
-    negative = options.negative[index]
-    if negative != (NEGATIVE.search(text, start, end) is not None):
+    if any(options.negative) and options.negative[index] != (NEGATIVE.search(text, start, end) is not None):
         return None
     return Reading(options.letter(index), None, places[0][0], places[-1][1])

@@ -230,6 +230,12 @@ class Options:
         numbers = [number if len(key) > 1 else "" for number, key in zip(self._leading_numbers, self.keys, strict=True)]
         return numbers.index(digits) if numbers.count(digits) == 1 else None
 
+    @property
+    def amounts(self) -> bool:
+        """Whether each option is a number with a unit or a noun, all with different numbers."""
+        numbers = self._leading_numbers
+        return len(numbers) > 1 and all(numbers) and len(set(numbers)) == len(numbers)
+
     def equal(self, found: Iterable[Token]) -> int | None:
         """The option whose text is exactly these tokens, also when only hyphens or spaces differ; or, among numeric
         options, the same number as a word."""
@@ -250,7 +256,8 @@ class Options:
         if len(key) == 1 and key[0] in COUNTED:
             return self.words.get(str(COUNTED[key[0]]))
         if len(key) == 1 and key[0] in NUMBERS:
-            return self.words.get(str(NUMBERS[key[0]]))
+            digits = str(NUMBERS[key[0]])
+            return self.words.get(digits, self.by_number(digits))
         if len(key) == 1 and self._leading_numbers.count(key[0]) == 1:
             return self._leading_numbers.index(key[0])  # «24» for «24 cm²»
         return None
