@@ -563,7 +563,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
     ],
     ("$1.6 \\times 10^{-19}$ C", "$3.2 \\times 10^{-19}$ C", "$4.8 \\times 10^{-19}$ C", "$6.4 \\times 10^{-19}$ C"): [
         ("The charge is $q = 3.2\\times10^{-19}$ C.", "B"),
-        ("\\boxed{3.2 \\times 10^{-19}}", None),
+        ("\\boxed{3.2 \\times 10^{-19}}", "B"),
     ],
     ("Aortic stenosis", "Mitral regurgitation", "Aortic regurgitation", "Mitral stenosis"): [
         ("The most likely diagnosis is mitral stenosis (option A).", None),
@@ -584,7 +584,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
     ("-3°C", "3°C", "0°C", "30°C"): [
         ("minus 3 degrees", None),
         ("温度为-3°C", "A"),
-        ("30 degrees Celsius", None),
+        ("30 degrees Celsius", "D"),
         ("The change is 3°C - 0°C = 3°C", "B"),
     ],
     ("$\\sqrt{2}$", "$2\\sqrt{2}$", "$\\sqrt{3}$", "$2\\sqrt{3}$"): [

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 
+from captionqa.core.answers.cleaning import clean
 from captionqa.core.answers.denial import NEGATIVE
 from captionqa.core.answers.letters import Reading
 from captionqa.core.answers.options import Options
+from captionqa.core.answers.quantities import quantity, same_quantity
 from captionqa.core.answers.units import known
 from captionqa.core.answers.words import counted, singular, tokens
 
@@ -42,6 +44,7 @@ _NO_AMOUNT = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[^.!?。\n]*(?:\.(?!\s|$)[^.!?。\n]*)*(?:[.!?。]|\n|$)")
+_VALUE_CHARS = 40
 _REACH = 1500
 _LEFT_CHARS = 200
 
@@ -63,10 +66,22 @@ def calculated(text: str, options: Options) -> Reading | None:
         return None
     if unsolved(text, value.start()):
         return None
-    index = _option(text, *value.span("value"), options)
+    index = option_of(text, *value.span("value"), options)
     if index is None or goes_on(text, value.end(), index, options):
         return None
     return Reading(options.letter(index), None, *value.span("value"))
+
+
+def same_value(text: str, options: Options) -> int | None:
+    """The one option that is the same number, however it is written: «0.5» for «1/2», «one hundred» for «100»."""
+    if len(text) > _VALUE_CHARS or not options.numeric:
+        return None
+    value = quantity(clean(text.rstrip(".。")))
+    if value is None:
+        return None
+    values = [quantity(clean(choice)) for choice in options.texts]
+    same = [i for i, each in enumerate(values) if each is not None and same_quantity(value, each)]
+    return same[0] if len(same) == 1 else None
 
 
 def amount(text: str, options: Options) -> Reading | None:
@@ -116,7 +131,7 @@ def goes_on(text: str, start: int, index: int, options: Options) -> bool:
     return False
 
 
-def _option(text: str, start: int, end: int, options: Options) -> int | None:
+def option_of(text: str, start: int, end: int, options: Options) -> int | None:
     """The option with this number: as it is written, or the plain number where no option names a unit."""
     found = tokens(text, start, end)
     index = options.equal(found)

@@ -58,9 +58,10 @@ _INDEX = re.compile(
     r"|no\.)\s{0,2}(?P<number>\d{1,3})(?![\w%]|\.\d)"
     rf"|(?:option|choice|number)\s(?P<word>{'|'.join(CARDINALS)})\b"
     r"|(?P<final>最后)一?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))"
+    r"|选项\s?(?P<counted>[一二三四五六七八九十])(?![\u4e00-\u9fff])"
     r"|第\s?(?P<chinese>[一二三四五六七八九十]|\d{1,2})\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))"
-    rf"|(?P<nth>\d)(?:st|nd|rd|th)\s(?:option|choice|answer|one)\b|(?P<ordinal>{'|'.join(ORDINALS)}"
-    rf"|last)\s(?:option|choice|answer|one)\b)",
+    rf"|(?:(?P<nth>\d)(?:st|nd|rd|th)|(?P<ordinal>{'|'.join(ORDINALS)}|last|final(?! answer)))"
+    r"(?:\s(?:of (?:the )?(?:\w+ )?)?(?:options?|choices?|answers?|one)\b|(?=[\s.!]{0,3}$)))",
     re.IGNORECASE,
 )
 CONTRAST = re.compile(
@@ -200,9 +201,11 @@ def by_index(text: str, start: int, limit: int, options: Options) -> Reading | N
         index = int(match["number"] or match["nth"]) - 1
     elif match["word"]:
         index = CARDINALS.index(match["word"].lower())
+    elif match["counted"]:
+        index = _CHINESE.index(match["counted"])
     elif match["chinese"]:
         index = int(match["chinese"]) - 1 if match["chinese"].isdecimal() else _CHINESE.index(match["chinese"])
-    elif match["final"] or match["ordinal"].lower() == "last":
+    elif match["final"] or match["ordinal"].lower() in ("last", "final"):
         index = len(options.letters) - 1
     else:
         index = ORDINALS.index(match["ordinal"].lower())

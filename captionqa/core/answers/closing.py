@@ -1,5 +1,5 @@
-"""The option that the closing sentences settle on, however they say so: «All this makes option C the most plausible
-one», «So, with due caution: C», «The second option matches best».
+"""The option that the closing sentences settle on, however they say so: «That leaves C as the likeliest», «In view of
+this: C», «The second option fits best».
 
 In: text blanked by `sections.without_markup`, and the options. Out: a reading where the last sentences that refer to
 options by letter or by place leave exactly one and decide for it; else None. What is denied, compared with, supposed
@@ -50,7 +50,8 @@ _AGREES = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
-    r"\b(?:if(?! i (?:had|have|must|were))|unless|whether|suppos\w*|assum\w*|tempt\w*|distract\w*|confus\w*|mistak\w*"
+    r"\b(?:if(?! i (?:had|have|must|were))|unless|whether|(?<!i )suppos\w*|assum\w*|tempt\w*|distract\w*|confus\w*"
+    r"|mistak\w*"
     r"|trap|would(?! (?:say|go|choose|pick|select|be|appear|seem|mark|tick|settle|opt|vote|guess|lean|rather))"
     r"|anything but|at first|initially|second[ -]best"
     r"|first(?! (?:option|choice|answer|image|picture|one))"

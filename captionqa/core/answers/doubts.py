@@ -33,13 +33,15 @@ _HEDGE = re.compile(
 )
 """Less than a refusal: a conclusion may follow."""
 _TURN = re.compile(
-    r"[,;.—-]\s{0,2}(?:but|however|still|nevertheless|nonetheless|yet|though|although|assuming[^.,\n]{0,80}"
+    r"[;:—-]\s{1,3}(?=(?:maybe|perhaps|possibly|probably|presumably|my (?:best )?guess)\b)|[,;.—-]\s{0,2}(?:but"
+    r"|however|still|nevertheless|nonetheless|yet|though|although|assuming[^.,\n]{0,80}"
     r"|that said)\b,?\s|[,;]\s?(?:但|不过|然而)(?:是)?",
     re.IGNORECASE,
 )
 _CHOOSES = re.compile(
     r"\b(?:(?:more|most) (?:\w+ )?(?:likely|probabl[ey]|plausible)|likel(?:y|iest)|probably|closest|guess|appears?"
-    r"|seems?|looks?|most|consistent|match(?:es)?|lean\w*|best|i'd|i would|choose|pick"
+    r"|seems?|looks?|most|consistent|perhaps|maybe|possibly|presumably|suppose|match(?:es)?|lean\w*|best|i'd|i would"
+    r"|choose|pick"
     r"|select|go(?:ing)? with|answer|therefore|so|thus|hence|conclusion|inclined|educated|assuming|suggests?"
     r"|point(?:s|ing)? to(?:wards?)?)\b|[-=]>|→"
     r"|最|更|应该?|选|倾向|概率|大概|可能|因此|所以|推测",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers.calculated import calculated
+from captionqa.core.answers.calculated import calculated, option_of, same_value
 from captionqa.core.answers.candidates import by_index, labelled_otherwise, resolve, skip_own, text_before_is_other
 from captionqa.core.answers.closing import closing
 from captionqa.core.answers.denial import NEGATIVE, RELATIVE, negates
@@ -71,7 +71,7 @@ _LINE_LETTER = re.compile(
     r"|therefore),?\s)?[\s\"']{0,6}[(\[]?\s{0,3}(?P<letter>[A-Z])\s{0,3}[)\].:]{0,3}[^\w\n]{0,10}$"
 )
 _ENDING = re.compile(
-    r"(?:[,;:.]|=>|->|→|\b(?:so|thus|hence|therefore|yes|(?<!thing )(?<!all )but|is|would be|should be"
+    r"(?:[,;:.]|=>|->|→|\s-{1,2}\s|\b(?:so|thus|hence|therefore|yes|(?<!thing )(?<!all )but|is|would be|should be"
     r"|must be|option|maybe"
     r"|perhaps|probably"
     r"|likely))\s{0,6}(?:so |hence |thus |it is "
@@ -98,7 +98,10 @@ _YES_END = re.compile(
     rf"|(?:说法|描述|陈述|判断|结论|命题|观点)(?:是|为)?({_ZH_VERDICT})的?[。.\s]{{0,5}}$",
     re.IGNORECASE,
 )
-_RESULT = re.compile(r"[=≈]\s{0,3}(?P<value>[^=≈\n]{1,30}?)[.\s]{0,6}$")
+_RESULT = re.compile(
+    r"(?:[=≈]|\b(?:makes?|leaves?|gives?|costs?|equals|totals?|(?:comes|amounts?"
+    r"|adds up) to)\s)\s{0,3}(?P<value>[^=≈\n]{1,30}?)[.\s]{0,6}$"
+)
 _AMOUNT_END = re.compile(r"=\s{0,3}[$€£]?-?\d[\d.,]*\s?[A-Za-z°%²³]{1,6}(?:/[a-z]{1,3})?$")
 _CUT_CHARS = 200
 _BRIEF_CHARS = 120
@@ -137,6 +140,9 @@ def whole(text: str, options: Options) -> Reading | None:
     indexed = by_index(text, start, limit, options)
     if indexed is not None and not text[indexed.end : limit].strip(" .。!"):
         return indexed
+    valued = same_value(stripped, options)
+    if valued is not None:
+        return Reading(options.letter(valued), None, start, limit)
     numbered = _NUMBERED.match(text, start, limit)
     if numbered is not None and not options.numeric:
         index = options.equal(tokens(text, numbered.end(), limit))
@@ -254,7 +260,7 @@ def sentence_end(text: str, options: Options) -> Reading | None:
     result = _RESULT.search(text, max(0, len(text) - 200))
     if result is not None and _LISTED_RESULTS.search(text, max(0, result.start() - 120), result.start()):
         result = None  # «A = 30° and B = 60°»
-    index = options.equal(tokens(text, result.start("value"), result.end("value"))) if result else None
+    index = option_of(text, *result.span("value"), options) if result else None
     if result is not None and index is not None and any(char.isdigit() for char in options.texts[index]):
         return Reading(options.letter(index), None, result.start("value"), result.end("value"))
     measured = _MEASURED.search(text, max(0, len(text) - 200))
@@ -270,6 +276,8 @@ def sentence_end(text: str, options: Options) -> Reading | None:
     ):
         return None  # «A has round ears. B» was cut off
     at = match.start("letter")
+    if (match["letter"],) in options.keys:
+        return Reading(options.letter(options.keys.index((match["letter"],))), None, at, match.end())
     if negates(text, at) and not RELATIVE.search(text, max(0, at - 80), at):
         return Reading(None, Reason.NEGATED, match.start("letter"), match.end())
     if _JOINED.search(text[max(0, match.start("letter") - 16) : match.start("letter")]):

@@ -20,7 +20,7 @@ _REFERENCE = re.compile(
     r"|\b(?i:labell?ed|marked|denoted|lettered)\s(?i:(?:as|with|by)\s)?(?i:(?:the )?(?:option|letter)\s)?[\"'(\[]{0,2}"
     r"(?P<label>[A-Z])(?![\w'’-])"
     r"|(?<![A-Za-z])(?P<open>[(\[]\s{0,3}(?:(?i:option|choice)\s)?)(?P<closed>[A-Za-z])\s{0,3}[)\]]"
-    r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer),?|[-=]>|→|:|\.\.\.)"
+    r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer|think|guess|say|prob\.|probably),?|[-=]>|→|:|\.\.\.)"
     r"\s{1,3}(?P<lower>[b-z]|a(?=\s{0,3}[.!]))(?=\s{0,3}[.!]?\s{0,5}$|\s(?:because|since)\b)"
     r"|选项\s?(?P<zh>[A-Z])(?![A-Za-z])|(?P<zh_before>(?<![A-Za-z])[A-Z])\s?(?:选项|项)"
     r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>-])(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>/-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major|minor|flat|sharp)(?!\w))"
@@ -35,7 +35,7 @@ _HOLDS_LETTER = re.compile(
     r"|indicates?|supports?|favou?rs?|favou?ring|implies|implying|choose|chose|choosing|pick|picking|select|selecting"
     r"|say|guess|makes?|making|tick|mark|circle|matches|conclude|get|got|say|said|remains|that|because|since|while"
     r"|whereas|if|when|although|though|unless|probably|likely|maybe|perhaps|clearly|definitely|certainly|instead|namely"
-    r"|ans|case|towards?|under|against|mark|put|letter|namely|it|vote|get))\s{0,6}$",
+    r"|ans|case|towards?|under|against|mark|put|letter|namely|it|vote|get))\s{0,16}$",
     re.IGNORECASE,
 )
 _COMPARED = re.compile(
