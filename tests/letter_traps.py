@@ -740,7 +740,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
             "D",
         ),
         ("None of these details is proof by itself, but together they show that the tree is the birch.", "C"),
-        ("The maple, sorry, the birch.", None),
+        ("The maple, sorry, the birch.", "C"),
         (
             "Oaks have round lobes. Maples have pointed lobes. Birches have white bark. Pines have needles.\n\nGoing with C.",  # noqa: E501
             "C",

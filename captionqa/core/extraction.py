@@ -27,6 +27,7 @@ from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.letters import Letter, Method, Reading, Reason
 from captionqa.core.answers.listing import other_question, without_list
 from captionqa.core.answers.options import Options
+from captionqa.core.answers.references import with_capitals
 from captionqa.core.answers.sections import Section
 from captionqa.core.answers.words import tokens
 
@@ -39,10 +40,12 @@ _NEITHER = re.compile(r"neither \(?[A-Z]\)? nor", re.IGNORECASE)
 
 _REVISES = re.compile(
     r"(?:(?:[.!?…,]|[—-]\s?)\s?(?:no|nope)[,.] |(?:[.!?;,)\n—-]|\b[A-Z])\s{0,3}(?:\b(?:but|oh|hmm|no"
-    r"|ah),? )?\b(?:wait|actually|correction|scratch that|on second thoughts?|hold on"
+    r"|ah|ok|okay),? )?\b(?:wait|sorry|edit(?=:)|or rather|scrap that|strike that|on reflection"
+    r"|ok(?:ay)?(?=,? \(?(?-i:[A-Z])\b)|actually|correction|scratch that|on second thoughts?|hold on"
     r"|i made an? (?:mistake|error)|let me (?:re-?check|reconsider|correct (?:that|this|myself)|look again"
     r"|double-?check)"
-    r"|oops|i mean|my mistake)\b|不对[,。!]|更正|等等[,。]|等一下|重新(?:看|检查|考虑|审视))[\s.,;:!。—-]{0,10}",
+    r"|oops|i mean|my mistake)\b|不对[,。!]|[哦噢啊]不[,。!]?"
+    r"|更正|等等[,。]|等一下|重新(?:看|检查|考虑|审视))[\s.,;:!。—-]{0,10}",
     re.IGNORECASE,
 )
 
@@ -120,13 +123,18 @@ def _whole(section: Section, options: Options, finish_reason: str | None) -> Ver
         if rest is not None and any(char.isalnum() for char in rest):
             listless = _read(rest, options, finish_reason)
             verdict = listless if listless[1].letter else verdict
+    if verdict[1].letter is None and text.islower() and (capitals := with_capitals(text, options)) != text:
+        verdict = _read(capitals, options, finish_reason)
+        text = capitals
     return _revised(text, verdict, options, finish_reason)
 
 
 def _revised(text: str, verdict: Verdict, options: Options, finish_reason: str | None) -> Verdict:
     """An answer that is taken back gives way to the one that follows; to none, where only a text does."""
     method, reading = verdict
-    if reading.letter is None or method in (Method.TAG, Method.JSON):
+    if reading.letter is None:
+        return _replaced(text, options, finish_reason) or verdict if reading.reason is Reason.SEVERAL else verdict
+    if method in (Method.TAG, Method.JSON):
         return verdict
     withdrawn = _WITHDRAWN.search(text, reading.end)
     if withdrawn is not None:
@@ -143,6 +151,15 @@ def _revised(text: str, verdict: Verdict, options: Options, finish_reason: str |
     if later in (Method.YES_NO, Method.LABELLED, Method.OPTION_TEXT):
         return Method.NONE, Reading(None, Reason.SEVERAL, reading.start, reading.end)
     return later, _moved(revised, cue.end())
+
+
+def _replaced(text: str, options: Options, finish_reason: str | None) -> Verdict | None:
+    """What a text of several answers says behind its last «no», where it says nothing else: «A dog, no, a wolf.»"""
+    cues = list(_REVISES.finditer(text))
+    if not cues:
+        return None
+    later, revised = _read(text[cues[-1].end() :], options, finish_reason)
+    return (later, _moved(revised, cues[-1].end())) if revised.letter and later is Method.WHOLE else None
 
 
 def _read(text: str, options: Options, finish_reason: str | None) -> Verdict:

@@ -58,10 +58,13 @@ _INDEX = re.compile(
     r"|no\.)\s{0,2}(?P<number>\d{1,3})(?![\w%]|\.\d)"
     rf"|(?:option|choice|number)\s(?P<word>{'|'.join(CARDINALS)})\b"
     r"|(?P<final>最后)一?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))"
+    r"|(?P<back>penultimate|second[ -]to[ -]last)\s(?:option|choice|answer|alternative|one)\b"
+    r"|(?P<zh_back>倒数第\s?[一二三四五])(?:个选项|项|个答案|个)"
+    r"|(?:option|choice|statement)\s(?P<roman>i{1,3}|iv|v)\b"
     r"|选项\s?(?P<counted>[一二三四五六七八九十])(?![\u4e00-\u9fff])"
     r"|第\s?(?P<chinese>[一二三四五六七八九十]|\d{1,2})\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))"
     rf"|(?:(?P<nth>\d)(?:st|nd|rd|th)|(?P<ordinal>{'|'.join(ORDINALS)}|last|final(?! answer)))"
-    r"(?:\s(?:of (?:the )?(?:\w+ )?)?(?:options?|choices?|answers?|one)\b|(?=[\s.!]{0,3}$)))",
+    r"(?:\s(?:of (?:the )?(?:\w+ )?)?(?:options?|choices?|answers?|alternatives?|one)\b|(?=[\s.!]{0,3}$)))",
     re.IGNORECASE,
 )
 CONTRAST = re.compile(
@@ -181,6 +184,8 @@ def _letter(text: str, start: int, limit: int, options: Options) -> Reading | No
     if not match["open"] and not name and (raw,) in options.keys:
         return Reading(options.letter(options.keys.index((raw,))), None, *where)
     letter = raw.upper()
+    if letter not in options.letters and name and letter in "IV":
+        return None  # «Option I» is the first
     if letter not in options.letters:
         if closed or name:
             return Reading(None, Reason.OUT_OF_RANGE, *where)
@@ -201,6 +206,10 @@ def by_index(text: str, start: int, limit: int, options: Options) -> Reading | N
         index = int(match["number"] or match["nth"]) - 1
     elif match["word"]:
         index = CARDINALS.index(match["word"].lower())
+    elif match["back"] or match["zh_back"]:
+        index = len(options.letters) - (2 if match["back"] else _CHINESE.index(match["zh_back"][-1]) + 1)
+    elif match["roman"]:
+        index = ["i", "ii", "iii", "iv", "v"].index(match["roman"].lower())
     elif match["counted"]:
         index = _CHINESE.index(match["counted"])
     elif match["chinese"]:

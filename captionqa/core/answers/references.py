@@ -23,14 +23,19 @@ _REFERENCE = re.compile(
     r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer|think|guess|say|prob\.|probably),?|[-=]>|→|:|\.\.\.)"
     r"\s{1,3}(?P<lower>[b-z]|a(?=\s{0,3}[.!]))(?=\s{0,3}[.!]?\s{0,5}$|\s(?:because|since)\b)"
     r"|选项\s?(?P<zh>[A-Z])(?![A-Za-z])|(?P<zh_before>(?<![A-Za-z])[A-Z])\s?(?:选项|项)"
-    r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>-])(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>/-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major|minor|flat|sharp)(?!\w))"
-    r"|(?P<place>\b(?:the\s)?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|\dth|1st|2nd|3rd)"
-    r"\s(?:option|choice|answer|alternative|statement)\b|\b(?i:option|choice)\s(?:one|two|three|four|five|six|seven|eight|nine|ten|\d{1,2})\b|第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))|最后一?(?:个选项|项))",
+    r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>-])(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>/-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major"
+    r"|minor|flat|sharp)(?!\w))"
+    r"|(?P<place>(?<!to )(?<!to-)\b(?:the\s)?(?:penultimate|second[ -]to[ -]last|first|second|third|fourth|fifth"
+    r"|sixth|seventh|eighth|ninth|tenth|last|\dth|1st|2nd|3rd)"
+    r"\s(?:of (?:the )?(?:\w+ )?)?(?:options?|choices?|answer|alternatives?|statement)\b|\b(?i:option"
+    r"|choice)\s(?:one|two|three|four|five|six|seven|eight|nine|ten|\d{1,2})\b"
+    r"|(?:倒数)?第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))|最后一?(?:个选项|项))",
 )
 _LETTER_GROUPS = ("named", "label", "closed", "lower", "zh", "zh_before", "bare")
 _HOLDS_LETTER = re.compile(
     r"(?:^|[.,;:!?、→(\"'\[]|[-=]>|\s-|[\u4e00-\u9fff]"
-    r"|\b(?:is|are|was|be|being|it's|that's|this's|to|with|for|so|thus|therefore|hence|then|by|on|at|as|of|and|or|nor|neither"
+    r"|\b(?:is|are|was|be|being|it's|that's|this's|to|with|for|so|thus|therefore|hence|then|by|on|at|as|of|and|or"
+    r"|nor|neither"
     r"|either|both|not|only|than|but|except|like|unlike|over|versus|leaves?|leaving|gives?|means?|suggests?|suggesting"
     r"|indicates?|supports?|favou?rs?|favou?ring|implies|implying|choose|chose|choosing|pick|picking|select|selecting"
     r"|say|guess|makes?|making|tick|mark|circle|matches|conclude|get|got|say|said|remains|that|because|since|while"
@@ -90,3 +95,16 @@ def asserted(text: str, start: int, found: list[Reference]) -> list[Reference]:
         if not denied(text, start, reference.start, reference.end)
         and not _COMPARED.search(text, max(start, reference.start - 40), reference.start)
     ]
+
+
+_SMALL = re.compile(
+    r"(?<![\w'’.=+*/^-])(?:[b-hj-z]|a(?=\s{0,3}(?:[).,;:!?]|$|(?:is|was|it|because|since|and|or"
+    r"|then)\b)))(?![\w'’=+*/^-])"
+)
+
+
+def with_capitals(text: str, options: Options) -> str:
+    """A text in small letters throughout, with capitals where it names options: «gotta be b»."""
+    return _SMALL.sub(
+        lambda match: match.group().upper() if match.group().upper() in options.letters else match.group(), text
+    )

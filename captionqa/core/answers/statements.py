@@ -30,7 +30,7 @@ _DECLARED = re.compile(
     rf"\s{_NOUN}s?(?: letter)?|best guess|guess)\b"
     rf"(?:\s\([^()\n]{{0,40}}\)|\s(?:to|for|of|from|here|that|based|in|among|given|which"
     rf"|describing)\b(?!\s\((?-i:[A-Z])\))(?:[^.:\n]|\.(?=\d)){{0,160}}?)?"
-    rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|[:=|]|=>|→|->|-\s|\])"
+    rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|'s\s|[:=|]|=>|→|->|-\s|\])"
     r"|(?<![\w'])(?:the )?(?:correct|right|best|most (?:likely|appropriate|accurate|suitable)|closest)\s(?!"
     rf"{_NOUN})[a-z][^.:,\n]{{0,120}}?\s{_BE}\s{{0,3}}:?"
     r"|(?<![\w'])(?:I|i|we|We|I'd|i'd|I'll|we'd|[Yy]ou(?= (?:should|must|can|would)))\s(?:(?:would|will|must"
@@ -44,7 +44,7 @@ _DECLARED = re.compile(
     rf"|\b(?:i'll take|picking|choosing) (?={_LETTER}(?:[.,!]|\s{{0,3}}$|\sbecause))"
     r"|(?<![\w'])(?:i lean(?: to(?:wards?)?)?|let'?s go with|my (?:money|bet|vote) (?:is|goes) (?:on|for|to))[: ]"
     r"|\b(?:switch(?:ing)? to|chang(?:ed?|ing)(?: (?:my|the) (?:answer|choice|mind))? to) "
-    r"|\b(?:must|should|has to|got to) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
+    r"|\b(?:must|should|has to|got to|gotta) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
     r"|\b(?:if i had to (?:choose|guess|pick)|selected|correspond(?:s|ing)? (?:to|with)|matches|given by"
     r"|choose|select|selecting"
     r"|is in|mentioned in|stated in)"
@@ -86,7 +86,7 @@ _DECLARED = re.compile(
     rf"|(?<![不可误错多漏若果能])选择?(?:是|为|:)?\s?(?:{_ZH_LETTER}|(?=第\s?[\d一二三四五六七八九十]))"
     r"|不是\s?[A-Z][,、]\s?而?是(?=\s?[A-Z](?![A-Za-z]))"
     rf"|(?:选项|选择)(?:应该?)?(?:是|为)[ \t:]{{0,3}}{_ZH_LETTER}"
-    r"|(?:(?:所以|因此|故|即|也就是|可知|可见|得知|觉得|认为|看来|结果|发现|其实|实际上?|但)(?:应该?)?(?:是|为)?|只?剩下?"
+    r"|(?:(?:所以|因此|故|即|也就是|可知|可见|得知|觉得|认为|猜|看来|结果|发现|其实|实际上?|但)(?:应该?)?(?:是|为)?|只?剩下?"
     r"|排除法[得选]?"
     r"|答案|(?:回答|结果|选择)(?:是|为|:))\s?"
     r"(?=\(?(?-i:[A-Z])\)?(?:[。,.;!\s吧]|$))"
@@ -145,7 +145,7 @@ _CONCLUDES = re.compile(
 _REVISES = re.compile(
     r"(?:\.\.\s?|[.,;—-]\s{0,2})no[,.]|\b(?:wait|correct(?:ed|ion)|actually|double-?check|re-?check|reconsider"
     r"|on second thought|mistaken?"
-    r"|hold on|look again|revised|updated?|chang(?:e|ed|ing))\b"
+    r"|hold on|look again|revised|edit|or rather|wrong|incorrect|mistake|updated?|chang(?:e|ed|ing))\b"
     r"|不对|更正|重新|再看|等等",
     re.IGNORECASE,
 )
