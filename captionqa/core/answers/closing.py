@@ -135,8 +135,7 @@ def _decides(text: str, spans: list[Span], span: Span, last: Reference, options:
     chooses = _MINE.search(text, start, end) or _SUPERLATIVE.search(text, start, end)
     if chooses or _CONCLUDES.search(text, start, last.start):
         return True
-    brief = sum(text[slice(*other)].count(" ") > 0 for other in spans) <= 2 and len(text) <= _BRIEF_CHARS
-    named = not last.bare and brief  # «The fifth option, because …»
+    named = not last.bare and len(text.strip()) <= _BRIEF_CHARS  # «The fifth option, because …»
     verdict = span[1] == spans[-1][1] and not tokens(text, start, last.start) and len(tokens(text, last.end, end)) <= 5
     agrees = _AGREES.search(text, start, end) is not None
     if not (named or verdict or agrees):

@@ -85,7 +85,8 @@ _SUPPOSED = re.compile(
     re.IGNORECASE,
 )
 _BUT = re.compile(
-    r"[^.!?;\n。]{0,60}?[,;.]?\s?(?:\b(?:but|however|actually|as shown|in fact|in reality)\b|但|其实|实际|实则|细看|后来"
+    r"[^.!?;\n。]{0,60}?[,;.]?\s?(?:\b(?:but|however|actually|as shown|in fact|in reality)\b|但|其实|实际|实则|细看"
+    r"|后来"
     r"|应当|应该)",
     re.IGNORECASE,
 )
