@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from captionqa.core.answers.denial import denied
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.number_words import CARDINALS, ORDINALS
-from captionqa.core.answers.options import LETTERS, YES_NO, Mention, Options
+from captionqa.core.answers.options import LETTERS, OPEN_LETTERS, YES_NO, Mention, Options
 from captionqa.core.answers.words import end_of, is_word, spelled, tokens
 
 _NAME = (
@@ -262,7 +262,7 @@ def _letter_after(text: str, at: int) -> str | None:
 def labelled_otherwise(text: str, mention: Mention, options: Options) -> bool:
     """Whether another option's letter is put behind a text: «horse (B)» where horse is C."""
     letter = _letter_after(text, mention.end)
-    return letter is not None and letter in options.letters and letter != options.letter(mention.index)
+    return letter is not None and letter in LETTERS[:OPEN_LETTERS] and letter != options.letter(mention.index)
 
 
 def text_before_is_other(text: str, at: int, letter: str, options: Options) -> bool:
@@ -276,8 +276,9 @@ def text_before_is_other(text: str, at: int, letter: str, options: Options) -> b
 def by_text(text: str, start: int, limit: int, options: Options) -> Reading | None:
     """The one option whose text the clause that starts here mentions, or the first before a contrast."""
     end = clause_end(text, start, limit)
-    found = tokens(text, start, end)
-    mentions = meant(text, start, options, options.mentions(found))
+    beyond = min(limit, end + max((len(text) for text in options.texts), default=0))  # «neither; both are equal»
+    found = tokens(text, start, beyond)
+    mentions = meant(text, start, options, (each for each in options.mentions(found) if each.start < end))
     if not mentions:
         return None
     first = mentions[0]

@@ -264,7 +264,7 @@ def sentence_end(text: str, options: Options) -> Reading | None:
     if result is not None and index is not None and any(char.isdigit() for char in options.texts[index]):
         return Reading(options.letter(index), None, result.start("value"), result.end("value"))
     measured = _MEASURED.search(text, max(0, len(text) - 200))
-    if measured is not None and (index := options.by_number(measured["value"])) is not None:
+    if measured is not None and (index := options.by_number(tokens(measured["value"])[0].key)) is not None:
         return Reading(options.letter(index), None, measured.start("value"), measured.end("value"))
     match = _ENDING.search(text, max(0, len(text) - 200))
     if match is None or not match["letter"].isupper() or match["letter"] not in options.letters:
