@@ -73,6 +73,7 @@ _TURN = re.compile(
 )
 _MODAL = re.compile(r"\b(?:might|may|could|(?<!we )(?<!i )can|seems?|possibly|maybe|perhaps)\b|可能", re.IGNORECASE)
 _CONCEDES = re.compile(r"[,;]\s(?:though|although|even (?:if|though)|while|whereas)\b", re.IGNORECASE)
+_DENIES = re.compile(r"\b(?:is|are|was|were|does|do|did|can|has|have) not$", re.IGNORECASE)
 _RELATIVE = re.compile(r"\b(?:which|that|who)\b", re.IGNORECASE)
 _QUALIFIED = re.compile(r"\b(?:but|yet|however|though|although|while|whereas|in part|partly)\b", re.IGNORECASE)
 
@@ -153,6 +154,8 @@ def _open(text: str, start: int, end: int, at: int, after: int) -> bool:
     if _QUALIFIED.search(text, after, end) and not _SUPERLATIVE.search(text, start, end):
         return True
     against = CONTRAST.search(text, after, end) or _RELATIVE.search(text, after, end)
+    if against is not None and _DENIES.search(text, after, against.end()):
+        return True  # «C is not»
     end = against.start() if against else end
     if _SUPPOSED.search(text, start, at) or _SUPPOSED.search(text, after, end):
         return True

@@ -80,6 +80,8 @@ _ENDING = re.compile(
     r"|it is))?[.!]?\s{0,10}$",
     re.IGNORECASE,
 )
+_ITEM_START = re.compile(r"\n\s{0,8}(?:[-*•]|\d{1,2}[.)])?\s{0,6}(?:(?:option|choice)\s)?$", re.IGNORECASE)
+_ITEM_GOES_ON = re.compile(r"[\s\"')]{0,4}(?:[:-]\s|(?:is|are|was|shows?|has|would|refers?|means?|represents?)\b)")
 _LABELLED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])\s{0,2}[)\].:]\s{0,3}")
 _ZH_VERDICT = "不(?=,)|不是|不对|不正确|错误|错|没有|不能|不会|否|是的|对的|正确|是|对|有|能|会"
 _AFTER_NO = (
@@ -248,6 +250,8 @@ def labelled(text: str, options: Options) -> Reading | None:
         if end is not None:
             before = text[max(0, match.start() - 40) : match.start()]
             negative = NEGATIVE.search(before.rsplit(".", 1)[-1]) or _REJECTED.match(text[end : end + 40])
+            if text[: match.start()].strip() and _ITEM_START.search(before) and _ITEM_GOES_ON.match(text, end):
+                return None  # the options are gone through
             found.append(Reading(None if negative else letter, None, match.start(), end))
     letters = {reading.letter for reading in found}
     if len(letters) == 1 and found[0].letter:

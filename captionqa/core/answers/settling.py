@@ -22,6 +22,13 @@ _PLAN = re.compile(
     r"|looking at)\b|例如|比如|先看",
     re.IGNORECASE,
 )
+_IS_NOT = re.compile(
+    r"(?:\s\([^()\n]{1,80}\))?(?:\s(?!that|which|who|because|since|as|and)[a-z]+){0,2}\s(?:does|do|did|is|are|was"
+    r"|were|has|have|can)(?: not|n't)\b"
+    r"(?! only)"
+)
+_ITEM = re.compile(r"\s{0,12}(?:(?:[-*•]|\d{1,2}[.)])\s{1,6}|(?:[Oo]ption |[Cc]hoice )?\(?[A-J]\s?[).:]\s{1,4})+")
+_IS_BEFORE = re.compile(r"\b(?:is|are|be|as|to|with|choose|select|pick)\s(?:the\s)?$", re.IGNORECASE)
 _DESCRIBED = re.compile(
     r"\s(?:shows?|depicts?|displays?|contains?|has|have|features?|was|can be|is (?:a|an|in|on|at|near)|with)\b"
 )
@@ -98,8 +105,21 @@ def _only_planned(text: str, reading: Reading, options: Options) -> bool:
     clause = max(text.rfind(sign, span[0], reading.start) for sign in ",;") + 1
     if _PLAN.search(text, max(span[0], clause), reading.start):
         return True
-    described = options.deictic and _DESCRIBED.match(text, reading.end)
+    if _item(text, reading.start) and text[: span[0]].strip():
+        return True
+    described = options.deictic and (
+        _DESCRIBED.match(text, reading.end)
+        or (len(text.strip()) > _LONG_CHARS and not _IS_BEFORE.search(text, span[0], reading.start))
+    )
     return bool(described) and not decides(text, *span) and not _SUPERLATIVE.search(text, *span)
+
+
+def _item(text: str, at: int) -> bool:
+    """Whether what stands here is what an item of a list is about: «- Oak: …», «(B) Point B is …»."""
+    line = text.rfind("\n", 0, at) + 1
+    stop = text.find("\n", at)
+    item = _ITEM.match(text, line, stop if stop >= 0 else len(text))
+    return item is not None and item.end() >= at
 
 
 def _option_text(text: str, options: Options) -> Reading | None:
@@ -264,6 +284,8 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
     if reading is None or reading.letter is None:
         return None
     index = LETTERS.index(reading.letter)
+    if not options.negative[index] and _IS_NOT.match(text, reading.end, end):
+        return None
     opens = not tokens(text, start, reading.start)
     if not opens and _elsewhere(text, clause_end(text, start, end), end, index, options):
         return None
