@@ -947,6 +947,26 @@ CLOSINGS: dict[tuple[str, ...], list[LetterCase]] = {
         ("I refuse to answer.", None),
         ("As a language model I can't see images, but cats are common pets.", None),
     ],
+    ("Copper", "Iron", "Zinc", "Lead"): [
+        ("We look at the metals one by one.\n\n- **Copper**: it is reddish and conducts well.", None),
+        ("Let's see.\n\n(A) Copper is reddish, as the picture shows.\n(B) Iron rusts.", None),
+        ("To find the metal we compare the samples.\n\nA) Copper - This would be reddish.", None),
+        ("In the lab the samples were weighed.\n\nOption A (Copper): this one is reddish and shiny.", None),
+        ("Iron does not look like this.", None),
+        ("Copper is one possibility. Others have to be looked at too.", None),
+        ("One reason might be that the wire is made of copper.", None),
+        ("The temperature at B is 30 degrees.", None),
+        ("With respect to A the order is 1.", None),
+        ("We first measure the density.\n\nAs it is 7.1, the metal is zinc.", "C"),
+        ("We first measure the density.\n\n- It is 7.1.\n- So: zinc", "C"),
+    ],
+    ("Sample A", "Sample B", "Sample C", "Sample D"): [
+        ("Sample B does not float.", None),
+        ("(B) Sample B is not the right one, as it floats.", None),
+        ("Looking at sample C, we see bubbles.", None),
+        ("Sample C is the only one with bubbles.", "C"),
+        ("The one with the bubbles is sample C.", "C"),
+    ],
 }
 
 _JOB_CHOICES = ("Baker", "Gardener", "Nurse", "Pilot")

@@ -14,6 +14,7 @@ from captionqa.core.answers.candidates import CONTRAST, text_before_is_other
 from captionqa.core.answers.denial import after_concession, questioned
 from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading, Reason
+from captionqa.core.answers.listing import is_item
 from captionqa.core.answers.options import Options
 from captionqa.core.answers.references import Reference, asserted, references
 from captionqa.core.answers.words import tokens
@@ -44,7 +45,7 @@ _SUPERLATIVE = re.compile(
 )
 _AGREES = re.compile(
     r"\b(?:match(?:es|ing)?|fits?|correspond(?:s|ing)?|consistent|describes?|represents?|suits|satisf(?:y|ies)|works"
-    r"|stands out|correct|right|labell?ed"
+    r"|stands out|correct|(?:is|be|seems|looks|appears|more|most) right|labell?ed"
     r"|ideal|perfect(?:ly)?|appropriate|suitable|reasonable|plausible|sensible|wins|winner|spot on|takes it)\b"
     r"|符合|正确|合适|一致|吻合|对应",
     re.IGNORECASE,
@@ -103,6 +104,8 @@ def closing(text: str, options: Options) -> Reading | None:
         if len({reference.index for reference in (said if last.bare else kept)}) > 1:
             return None
         if last.index < 0 or (chosen is not None and chosen.letter != options.letter(last.index)):
+            return None
+        if is_item(text, last.start) and text[:start].strip():
             return None
         if questioned(text, last.end) or _open(text, start, end, last.start, last.end):
             return None

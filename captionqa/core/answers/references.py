@@ -43,6 +43,9 @@ _HOLDS_LETTER = re.compile(
     r"|ans|case|towards?|under|against|mark|put|letter|namely|it|vote|get))\s{0,16}$",
     re.IGNORECASE,
 )
+_PLACE = re.compile(r"\b(?:at|of|by|on|to|as|in)\s{1,6}$", re.IGNORECASE)
+_CLOSES = re.compile(r"\s{0,6}(?:[.,;:!)]|$|\n|(?:because|since|rather|over|instead|not|here|as)\b)")
+"""Behind a preposition only a letter that ends its clause is an option: «leads to B.», but «the head at B is 3 m»."""
 _COMPARED = re.compile(
     r"\b(?:over|above|against|versus|vs\.?|compared (?:to|with)|ahead of|(?:closer|superior|preferable) to)\s"
     r"(?:(?:the )?(?:option|choice|answer)\s)?[(\"']?$",
@@ -78,7 +81,9 @@ def references(text: str, start: int, end: int, options: Options) -> list[Refere
         letter, bare = match[group], group in ("bare", "label")
         if group == "bare" and (letter in options.worded or is_word(text, match.end(group), letter)):
             continue
-        loose = group == "bare" and not _HOLDS_LETTER.search(text[max(start, match.start() - 16) : match.start()])
+        before = text[max(start, match.start() - 16) : match.start()]
+        placed = _PLACE.search(before) is not None and _CLOSES.match(text, match.end()) is None
+        loose = group == "bare" and (placed or not _HOLDS_LETTER.search(before))
         if letter.upper() not in options.letters:
             if not bare and letter.isupper():
                 found.append(Reference(-1, match.start(), match.end(), bare))

@@ -14,6 +14,7 @@ from captionqa.core.answers.candidates import CONTRAST, by_text, clause_end, lab
 from captionqa.core.answers.closing import decides
 from captionqa.core.answers.denial import NEGATIVE, RELATIVE
 from captionqa.core.answers.letters import Reading, Reason
+from captionqa.core.answers.listing import is_item
 from captionqa.core.answers.options import LETTERS, Mention, Options
 from captionqa.core.answers.words import Token, tokens
 
@@ -27,7 +28,7 @@ _IS_NOT = re.compile(
     r"|were|has|have|can)(?: not|n't)\b"
     r"(?! only)"
 )
-_ITEM = re.compile(r"\s{0,12}(?:(?:[-*•]|\d{1,2}[.)])\s{1,6}|(?:[Oo]ption |[Cc]hoice )?\(?[A-J]\s?[).:]\s{1,4})+")
+_POSSIBLE = re.compile(r"\b(?:one|another) (?:reason|possibility)\b|\bis (?:a|one|another) possib\w+", re.IGNORECASE)
 _IS_BEFORE = re.compile(r"\b(?:is|are|be|as|to|with|choose|select|pick)\s(?:the\s)?$", re.IGNORECASE)
 _DESCRIBED = re.compile(
     r"\s(?:shows?|depicts?|displays?|contains?|has|have|features?|was|can be|is (?:a|an|in|on|at|near)|with)\b"
@@ -103,23 +104,15 @@ def _only_planned(text: str, reading: Reading, options: Options) -> bool:
         (match.span() for match in entities.SENTENCES.finditer(text) if match.end() > reading.start), (0, len(text))
     )
     clause = max(text.rfind(sign, span[0], reading.start) for sign in ",;") + 1
-    if _PLAN.search(text, max(span[0], clause), reading.start):
+    if _PLAN.search(text, max(span[0], clause), reading.start) or _POSSIBLE.search(text, *span):
         return True
-    if _item(text, reading.start) and text[: span[0]].strip():
+    if is_item(text, reading.start) and text[: span[0]].strip():
         return True
     described = options.deictic and (
         _DESCRIBED.match(text, reading.end)
         or (len(text.strip()) > _LONG_CHARS and not _IS_BEFORE.search(text, span[0], reading.start))
     )
     return bool(described) and not decides(text, *span) and not _SUPERLATIVE.search(text, *span)
-
-
-def _item(text: str, at: int) -> bool:
-    """Whether what stands here is what an item of a list is about: «- Oak: …», «(B) Point B is …»."""
-    line = text.rfind("\n", 0, at) + 1
-    stop = text.find("\n", at)
-    item = _ITEM.match(text, line, stop if stop >= 0 else len(text))
-    return item is not None and item.end() >= at
 
 
 def _option_text(text: str, options: Options) -> Reading | None:

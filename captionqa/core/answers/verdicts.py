@@ -11,6 +11,7 @@ import re
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.denial import NEGATIVE
 from captionqa.core.answers.letters import Reading
+from captionqa.core.answers.listing import is_item
 from captionqa.core.answers.options import LETTERS, Options
 from captionqa.core.answers.words import tokens
 
@@ -112,6 +113,9 @@ def only_named(text: str, options: Options) -> Reading | None:
     named = list(_NAMED.finditer(text))
     letters = {match["letter"] for match in named} | set(_ANY_LETTER.findall(text))
     if len(letters) != 1 or not named or named[0]["letter"] not in options.letters:
+        return None
+    first = named[0].start()
+    if text[:first].strip() and is_item(text, first):
         return None
     letter = named[0]["letter"]
     index = LETTERS.index(letter)
