@@ -25,6 +25,7 @@ _SEVERAL = re.compile(r"\b(?:both|either|between)\b", re.IGNORECASE)
 _REACH = 1500
 _SENTENCES = 6
 _BRIEF_CHARS = 200
+_AGREES_CHARS = 600
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|hence|so|consequently|overall|ultimately|finally|conclu(?:de|des|sion)|in (?:summary|the end)"
     r"|deduce|infer|answer|choose|pick|select|mark|tick|vote|go(?:ing)? (?:with|for)|settl(?:e|ing) (?:on|for)"
@@ -141,7 +142,8 @@ def _decides(text: str, spans: list[Span], span: Span, last: Reference, options:
         return True
     named = not last.bare and len(text.strip()) <= _BRIEF_CHARS  # «The fifth option, because …»
     verdict = span[1] == spans[-1][1] and not tokens(text, start, last.start) and len(tokens(text, last.end, end)) <= 5
-    agrees = _AGREES.search(text, start, end) is not None
+    # In a long text this may be the last of several that are gone through, cut off.
+    agrees = len(text.strip()) <= _AGREES_CHARS and _AGREES.search(text, start, end) is not None
     if not (named or verdict or agrees):
         return False
     others = [other for other in spans if not other[0] <= start < other[1]]
