@@ -479,7 +479,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
         ("Cannot answer.", None),
     ],
     ("speed increases", "speed decreases", "speed stays the same", "not enough information"): [
-        ("Speed will stay the same", None),
+        ("Speed will stay the same", "C"),
     ],
     ("1/2", "1/3", "2/3", "3/4"): [
         ("\\frac{2}{3}", "C"),
@@ -563,7 +563,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
     ],
     ("$1.6 \\times 10^{-19}$ C", "$3.2 \\times 10^{-19}$ C", "$4.8 \\times 10^{-19}$ C", "$6.4 \\times 10^{-19}$ C"): [
         ("The charge is $q = 3.2\\times10^{-19}$ C.", "B"),
-        ("\\boxed{3.2 \\times 10^{-19}}", None),
+        ("\\boxed{3.2 \\times 10^{-19}}", "B"),
     ],
     ("Aortic stenosis", "Mitral regurgitation", "Aortic regurgitation", "Mitral stenosis"): [
         ("The most likely diagnosis is mitral stenosis (option A).", None),
@@ -584,7 +584,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
     ("-3°C", "3°C", "0°C", "30°C"): [
         ("minus 3 degrees", None),
         ("温度为-3°C", "A"),
-        ("30 degrees Celsius", None),
+        ("30 degrees Celsius", "D"),
         ("The change is 3°C - 0°C = 3°C", "B"),
     ],
     ("$\\sqrt{2}$", "$2\\sqrt{2}$", "$\\sqrt{3}$", "$2\\sqrt{3}$"): [
@@ -740,7 +740,7 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
             "D",
         ),
         ("None of these details is proof by itself, but together they show that the tree is the birch.", "C"),
-        ("The maple, sorry, the birch.", None),
+        ("The maple, sorry, the birch.", "C"),
         (
             "Oaks have round lobes. Maples have pointed lobes. Birches have white bark. Pines have needles.\n\nGoing with C.",  # noqa: E501
             "C",

@@ -10,55 +10,42 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from captionqa.core.answers import prose, sections, settling, statements, verdicts
+from captionqa.core.answers import (
+    calculated,
+    closing,
+    doubts,
+    gist,
+    json_fields,
+    prose,
+    sections,
+    settling,
+    statements,
+    verdicts,
+)
 from captionqa.core.answers.boxes import last_answer_tag, last_box
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.letters import Letter, Method, Reading, Reason
-from captionqa.core.answers.listing import without_list
+from captionqa.core.answers.listing import other_question, without_list
 from captionqa.core.answers.options import Options
+from captionqa.core.answers.references import with_capitals
 from captionqa.core.answers.sections import Section
+from captionqa.core.answers.words import tokens
 
 __all__ = ["Letter", "Method", "Reason", "extract_letter"]
 
-_JSON = re.compile(
-    r"(?P<quote>[\"'])(?P<key>(?:(?:final|correct|selected|best|chosen|my|predicted)[_ ]?)?(?:final|answers?"
-    r"|choice|option"
-    r"|letter|prediction|result|response|decision|verdict|label|selection|答案|正确答案|选项)(?:[_ ](?:letter"
-    r"|choice|option|label))?)(?P=quote)\s{0,8}:\s{0,8}",
-    re.IGNORECASE,
-)
-_JSON_STATES = re.compile(
-    r"answer|答案|prediction|result|response|decision|verdict|selection|final|correct|selected|best|chosen|my",
-    re.IGNORECASE,
-)
-"""Keys of a decision. «option», «label» and the like may also list what there is to choose from."""
-_JSON_ITEM = re.compile(r"[\"']([^\"']{1,200})[\"']")
-_JSON_VALUE = re.compile(
-    r"\"(?P<double>[^\"\n]{0,400})\"|'(?P<single>[^'\n]{0,400})'|(?P<bare>[^,}\n\"'\[]{1,60})"
-    r"|(?P<list>\[[^\]\n]{0,400}\])"
-)
-
-_TURN = re.compile(
-    r"[^.!?\n]{0,120}?[,;.]\s(?:but|however|still|nevertheless|assuming[^.,\n]{0,80}),?\s", re.IGNORECASE
-)
-_LAST_SENTENCE = re.compile(r"(?<=[.!?\n])\s[^.!?\n]+[.!?]{0,2}\s*$")
-_GUESSES = re.compile(r"\b(?:likely|probably|closest|guess|appears? to be|seems? to be)\b", re.IGNORECASE)
-_SENTENCE_CHARS = 400
 _SET_AGAINST = re.compile(r"\b(?:but|though|although|yet|only)\b", re.IGNORECASE)
 _LETTER = re.compile(r"(?<![\w'-])[A-Z](?![\w'-])")
-_DESPITE = re.compile(
-    r"[^.!?\n]{0,120}?[,;.]\s(?:but|however|still|nevertheless),?\s(?=[^.!?\n]{0,80}\b(?:closest|most|likely"
-    r"|probably|guess|best|i'd)\b)",
-    re.IGNORECASE,
-)
-_JSON_LISTED = 30
+_CLOSEST = re.compile(r"\b(?:closest|nearest|best|most|likely)\b|最", re.IGNORECASE)
+_NEITHER = re.compile(r"neither \(?[A-Z]\)? nor", re.IGNORECASE)
 
 _REVISES = re.compile(
     r"(?:(?:[.!?…,]|[—-]\s?)\s?(?:no|nope)[,.] |(?:[.!?;,)\n—-]|\b[A-Z])\s{0,3}(?:\b(?:but|oh|hmm|no"
-    r"|ah),? )?\b(?:wait|actually|correction|scratch that|on second thoughts?|hold on"
+    r"|ah|ok|okay),? )?\b(?:wait|sorry|edit(?=:)|or rather|scrap that|strike that|on reflection"
+    r"|ok(?:ay)?(?=,? \(?(?-i:[A-Z])\b)|actually|correction|scratch that|on second thoughts?|hold on"
     r"|i made an? (?:mistake|error)|let me (?:re-?check|reconsider|correct (?:that|this|myself)|look again"
     r"|double-?check)"
-    r"|oops|i mean|my mistake)\b|不对[,。!]|更正|等等[,。]|等一下|重新(?:看|检查|考虑|审视))[\s.,;:!。—-]{0,10}",
+    r"|oops|i mean|my mistake)\b|不对[,。!]|[哦噢啊]不[,。!]?"
+    r"|更正|等等[,。]|等一下|重新(?:看|检查|考虑|审视))[\s.,;:!。—-]{0,10}",
     re.IGNORECASE,
 )
 
@@ -82,12 +69,16 @@ _STATED: tuple[tuple[Method, Stage], ...] = (
     (Method.LEADING, prose.leading),
     (Method.LAST_LINE, prose.last_line),
 )
+_ANSWERED = (Method.TAG, Method.JSON, Method.BOXED, *(method for method, _ in _STATED))
+"""Before a question with other options only these are an answer; a text that weighs is not finished."""
 _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.YES_NO, prose.yes_no),
     (Method.LABELLED, prose.labelled),
     (Method.SENTENCE_END, prose.sentence_end),
     (Method.ONLY_OPTION, verdicts.only_named),
     (Method.OPTION_TEXT, settling.option_text),
+    (Method.OPTION_TEXT, calculated.amount),
+    (Method.OPTION_TEXT, gist.gist),
 )
 
 
@@ -104,6 +95,9 @@ def extract_letter(output: str, choices: Sequence[str], *, finish_reason: str | 
     options = Options(choices)
     before = sections.before_next_question(section)
     verdict = _whole(before, options, finish_reason) if before is not None else None
+    if before is None and (other := other_question(section.text, options)) is not None:
+        verdict = _whole(Section(section.text[:other], section.offset), options, finish_reason)
+        verdict = verdict if verdict[0] in _ANSWERED else None
     if verdict is None or verdict[1].reason is Reason.NO_MATCH:
         verdict = _whole(section, options, finish_reason)
     method, reading = verdict
@@ -129,13 +123,18 @@ def _whole(section: Section, options: Options, finish_reason: str | None) -> Ver
         if rest is not None and any(char.isalnum() for char in rest):
             listless = _read(rest, options, finish_reason)
             verdict = listless if listless[1].letter else verdict
+    if verdict[1].letter is None and text.islower() and (capitals := with_capitals(text, options)) != text:
+        verdict = _read(capitals, options, finish_reason)
+        text = capitals
     return _revised(text, verdict, options, finish_reason)
 
 
 def _revised(text: str, verdict: Verdict, options: Options, finish_reason: str | None) -> Verdict:
     """An answer that is taken back gives way to the one that follows; to none, where only a text does."""
     method, reading = verdict
-    if reading.letter is None or method in (Method.TAG, Method.JSON):
+    if reading.letter is None:
+        return _replaced(text, options, finish_reason) or verdict if reading.reason is Reason.SEVERAL else verdict
+    if method in (Method.TAG, Method.JSON):
         return verdict
     withdrawn = _WITHDRAWN.search(text, reading.end)
     if withdrawn is not None:
@@ -154,11 +153,21 @@ def _revised(text: str, verdict: Verdict, options: Options, finish_reason: str |
     return later, _moved(revised, cue.end())
 
 
+def _replaced(text: str, options: Options, finish_reason: str | None) -> Verdict | None:
+    """What a text of several answers says behind its last «no», where it says nothing else: «A dog, no, a wolf.»"""
+    cues = list(_REVISES.finditer(text))
+    if not cues:
+        return None
+    later, revised = _read(text[cues[-1].end() :], options, finish_reason)
+    return (later, _moved(revised, cues[-1].end())) if revised.letter and later is Method.WHOLE else None
+
+
 def _read(text: str, options: Options, finish_reason: str | None) -> Verdict:
     if not any(char.isalnum() for char in text):
         return Method.NONE, Reading(None, Reason.EMPTY, 0, 0)
     plain = sections.without_markup(text)
-    found = _tagged(text, plain, options) or _json(text, plain, options) or _boxed(text, plain, options)
+    fields = json_fields.answer(text, plain, options)
+    found = _tagged(text, plain, options) or (fields and (Method.JSON, fields)) or _boxed(text, plain, options)
     if found is not None:
         return found
     cut = _tail_start(plain)
@@ -190,43 +199,54 @@ def _moved(reading: Reading, offset: int) -> Reading:
 def _in_prose(plain: str, options: Options, finish_reason: str | None) -> Verdict:
     nothing = statements.none_of_the_options(plain)
     if nothing is not None:
-        reading = settling.option_text(plain, options) if len(plain) < 400 else None
-        if reading is not None and reading.letter and settling.names_none_or_all(options, reading.letter):
-            return Method.OPTION_TEXT, reading
-        ending = None if options.open else prose.sentence_end(plain, options)
-        if (
-            ending is not None
-            and ending.letter
-            and (
-                settling.names_none_or_all(options, ending.letter)
-                or _another(plain, nothing, ending)
-                or _singled_out(plain, nothing, ending)
-            )
-        ):
-            return Method.SENTENCE_END, ending  # «None of them fits, so D.»
-        return Method.NONE, nothing
-    refusal = statements.REFUSAL.search(plain)
-    if refusal:
-        named = settling.names_option(plain, refusal.start(), refusal.end(), options)
-        ending = prose.sentence_end(plain, options) if named else None
-        if ending is not None and ending.letter:
-            return Method.SENTENCE_END, ending
-        reading = settling.option_text(plain, options)
-        if reading is not None and reading.letter and statements.REFUSAL.search(plain, reading.start - 8, reading.end):
-            return Method.OPTION_TEXT, reading
-        guess = None if options.open or finish_reason == "length" else _despite_refusal(plain, refusal.end(), options)
-        return guess or (Method.NONE, Reading(None, Reason.REFUSAL, refusal.start(), refusal.end()))
-    hedges = list(statements.HEDGE.finditer(plain))
-    if hedges and not settling.concludes(plain, hedges[-1].end()):
-        return Method.NONE, Reading(None, Reason.REFUSAL, hedges[-1].start(), hedges[-1].end())
-    return _settled_in_prose(plain, options, finish_reason)
+        return _despite_none(plain, nothing, options)
+    doubt = doubts.first(plain)
+    if doubt is None:
+        return _settled_in_prose(plain, options, finish_reason)
+    if options.open:
+        return Method.NONE, doubt
+    if any(mention.start < doubt.end and doubt.start < mention.end for mention in options.mentions(tokens(plain))):
+        for stage, method in ((prose.sentence_end, Method.SENTENCE_END), (settling.option_text, Method.OPTION_TEXT)):
+            reading = stage(plain, options)
+            if reading is not None and reading.letter:
+                return method, reading
+    method, chosen = _settled_in_prose(doubts.without(plain), options, finish_reason)
+    if chosen.letter and doubts.outweighed(plain, chosen):
+        return method, chosen
+    return Method.NONE, doubt
+
+
+def _despite_none(plain: str, nothing: Reading, options: Options) -> Verdict:
+    """What a text chooses though it says that no option fits, or that all do: an option that says so itself, the
+    closest one, or one that «none» was not said of."""
+    reading = settling.option_text(plain, options) if len(plain) < 400 else None
+    if reading is not None and reading.letter and settling.names_none_or_all(options, reading.letter):
+        return Method.OPTION_TEXT, reading
+    stages = () if options.open else (prose.sentence_end, prose.labelled)
+    ending = next((found for stage in stages if (found := stage(plain, options)) is not None and found.letter), None)
+    if (
+        ending is not None
+        and ending.start >= nothing.end
+        and (
+            (ending.letter and settling.names_none_or_all(options, ending.letter))
+            or _another(plain, nothing, ending)
+            or _singled_out(plain, nothing, ending)
+            or _CLOSEST.search(plain, nothing.end)
+        )
+    ):
+        return Method.SENTENCE_END, ending  # «None of them fits, so D.»
+    if _NEITHER.match(plain, nothing.start) and reading is not None and reading.letter:
+        return Method.OPTION_TEXT, reading
+    return Method.NONE, nothing
 
 
 def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -> Verdict:
     reason = Reason.NO_MATCH
     if not options.open and finish_reason != "length" and not prose.looks_cut(plain):
         for method, stage in _IN_PROSE:
-            if method is Method.OPTION_TEXT and statements.answers_otherwise(plain, options):
+            if method is Method.OPTION_TEXT and (
+                statements.answers_otherwise(plain, options) or closing.undecided(plain, options)
+            ):
                 continue
             reading = stage(plain, options)
             if reading is None:
@@ -235,24 +255,6 @@ def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -
                 return method, reading
             reason = reading.reason or reason
     return Method.NONE, Reading(None, reason, 0, 0)
-
-
-def _despite_refusal(plain: str, at: int, options: Options) -> Verdict | None:
-    """What an output says after all: «I can't be sure, but C», «… The person on the left is likely older.»"""
-    turn = _TURN.match(plain, at)
-    if turn is not None:
-        start = turn.end() - 2
-        ending = prose.sentence_end(plain[start:], options)
-        if ending is not None and ending.letter:
-            return Method.SENTENCE_END, _moved(ending, start)
-    last = _LAST_SENTENCE.search(plain, max(at, len(plain) - _SENTENCE_CHARS))
-    for found in (_DESPITE.match(plain, at), last if last is not None and _GUESSES.search(last.group()) else None):
-        if found is not None:
-            start = found.end() if found.re is _DESPITE else found.start()
-            reading = settling.option_text(plain[start:], options)
-            if reading is not None and reading.letter and not statements.REFUSAL.search(plain, start):
-                return Method.OPTION_TEXT, _moved(reading, start)
-    return None
 
 
 def _singled_out(plain: str, nothing: Reading, ending: Reading) -> bool:
@@ -276,35 +278,6 @@ def _tagged(text: str, plain: str, options: Options) -> Verdict | None:
     if reading is None:
         return Method.TAG, Reading(None, Reason.NO_MATCH, start, end)
     return Method.TAG, reading if reading.start >= start else _moved(reading, start)
-
-
-def _json(text: str, plain: str, options: Options) -> Verdict | None:
-    matches = list(_JSON.finditer(text))
-    if not matches:
-        return None
-    stated = [match for match in matches if _JSON_STATES.search(match["key"])]
-    last = (stated or matches)[-1]
-    start = last.end()
-    if text[start : start + 1] == "{":  # {"answer": {"letter": "B"}}
-        start = next((match.end() for match in matches if match.start() > start), start)
-    value = _JSON_VALUE.match(text, start)
-    if value is None:
-        return None
-    if not stated and len({_value_text(text, match.end()) for match in matches[-_JSON_LISTED:]}) > 1:
-        return Method.JSON, Reading(None, Reason.SEVERAL, start, value.end())
-    kind = value.lastgroup or "bare"
-    if kind == "list":
-        inner = _JSON_ITEM.findall(value.group())
-        if len(inner) != 1:
-            return Method.JSON, Reading(None, Reason.SEVERAL if inner else Reason.NO_MATCH, start, value.end())
-    blanked = plain[: value.end(kind)].replace("[", " ").replace('"', " ") if kind == "list" else plain
-    reading = resolve(blanked, value.start(kind), value.end(kind), options)
-    return Method.JSON, reading or Reading(None, Reason.NO_MATCH, start, value.end())
-
-
-def _value_text(text: str, start: int) -> str:
-    value = _JSON_VALUE.match(text, start)
-    return value.group() if value else ""
 
 
 def _boxed(text: str, plain: str, options: Options) -> Verdict | None:

@@ -11,6 +11,7 @@ import captionqa
 from captionqa.core.choices import LETTERS
 from captionqa.core.extraction import Method, Reason, extract_letter
 from tests.letter_cases import CASES
+from tests.letter_closings import CLOSINGS
 from tests.letter_traps import TRAPS
 
 FRUIT = ("apple", "pear", "plum", "fig")
@@ -109,6 +110,12 @@ def test_no_letter_has_a_reason(output: str, reason: Reason) -> None:
 def test_written_outputs_are_read_as_they_are_meant(choices: tuple[str, ...]) -> None:
     read = [(output, extract_letter(output, choices).letter) for output, _ in CASES[choices]]
     assert read == CASES[choices]
+
+
+@pytest.mark.parametrize("choices", CLOSINGS, ids=lambda choices: choices[0])
+def test_what_the_last_sentences_settle_on_is_the_answer(choices: tuple[str, ...]) -> None:
+    read = [(output, extract_letter(output, choices).letter) for output, _ in CLOSINGS[choices]]
+    assert read == CLOSINGS[choices]
 
 
 @pytest.mark.parametrize("choices", TRAPS, ids=lambda choices: choices[0])

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 
+from captionqa.core.answers.cleaning import clean
 from captionqa.core.answers.denial import NEGATIVE
 from captionqa.core.answers.letters import Reading
 from captionqa.core.answers.options import Options
-from captionqa.core.answers.words import tokens
+from captionqa.core.answers.quantities import quantity, same_quantity
+from captionqa.core.answers.units import known
+from captionqa.core.answers.words import counted, singular, tokens
 
 _VALUE = re.compile(r"=\s{0,3}(?P<value>[^\s=≈;][^=≈\n;]{0,30}?)(?=[.,;]?(?:\s|$))(?=[.,;]?\s{0,3}(?:\n|$)|[.;]\s)")
 _OPERATION = re.compile(
@@ -30,10 +33,18 @@ _ASIDE = re.compile(
 )
 _GOES_ON = re.compile(
     r"\?|\b(?:but|however|wait|next|then|now|step|need|needs|must|find|still|instead|half|twice|double"
-    r"|add|subtract|multiply|divide|options?|choices?|approximately|about|wrong|mistake|error|says|said|claims|thinks|believes|wrote)\b|但|不|再|然后|接着|还|选项",
+    r"|add|subtract|multiply|divide|options?|choices?|approximately|about|wrong|mistake|error|says|said|claims"
+    r"|thinks|believes|wrote)\b|但|不|再|然后|接着|还|选项",
+    re.IGNORECASE,
+)
+_NO_AMOUNT = re.compile(
+    r"[=+*/×÷<>≈?^]|\b(?:let|suppose|given|step|figure|each|per (?!second|hour|minute)|every|about|approximately"
+    r"|roughly|more|less|half|twice|times"
+    r"|at least|at most|over|under|between|first|then|minus|negative|degrees|may|might|could)\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[^.!?。\n]*(?:\.(?!\s|$)[^.!?。\n]*)*(?:[.!?。]|\n|$)")
+_VALUE_CHARS = 40
 _REACH = 1500
 _LEFT_CHARS = 200
 
@@ -55,10 +66,46 @@ def calculated(text: str, options: Options) -> Reading | None:
         return None
     if unsolved(text, value.start()):
         return None
-    index = _option(text, *value.span("value"), options)
+    index = option_of(text, *value.span("value"), options)
     if index is None or goes_on(text, value.end(), index, options):
         return None
     return Reading(options.letter(index), None, *value.span("value"))
+
+
+def same_value(text: str, options: Options) -> int | None:
+    """The one option that is the same number, however it is written: «0.5» for «1/2», «one hundred» for «100»."""
+    if len(text) > _VALUE_CHARS or not options.numeric:
+        return None
+    value = quantity(clean(text.rstrip(".。")))
+    if value is None:
+        return None
+    values = [quantity(clean(choice)) for choice in options.texts]
+    same = [i for i, each in enumerate(values) if each is not None and same_quantity(value, each)]
+    return same[0] if len(same) == 1 else None
+
+
+def amount(text: str, options: Options) -> Reading | None:
+    """The only number of the last sentence, where all options are amounts: «Altogether that's 5.» for «5 apples»."""
+    if not options.amounts:
+        return None
+    sentences = [
+        match.span() for match in _SENTENCE.finditer(text, max(0, len(text) - _REACH)) if match.group().strip()
+    ]
+    if not sentences:
+        return None
+    start, end = sentences[-1]
+    found = tokens(text, start, end)
+    numbers = [(at, digits) for at in range(len(found)) if (digits := counted(found, at)).lstrip("-")[:1].isdigit()]
+    if options.mentions(found):
+        return None  # other stages weighed it
+    if len(numbers) != 1 or NEGATIVE.search(text, start, end) or _NO_AMOUNT.search(text, start, end):
+        return None
+    at, digits = numbers[0]
+    index = options.by_number(digits)
+    after = found[at + 1].key if at + 1 < len(found) else ""
+    if index is None or (after not in options.keys[index] and known(singular(found[at + 1])) if after else False):
+        return None
+    return Reading(options.letter(index), None, found[at].start, found[at].end)
 
 
 def unsolved(text: str, at: int) -> bool:
@@ -84,7 +131,7 @@ def goes_on(text: str, start: int, index: int, options: Options) -> bool:
     return False
 
 
-def _option(text: str, start: int, end: int, options: Options) -> int | None:
+def option_of(text: str, start: int, end: int, options: Options) -> int | None:
     """The option with this number: as it is written, or the plain number where no option names a unit."""
     found = tokens(text, start, end)
     index = options.equal(found)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from captionqa.core.answers.denial import denied
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.number_words import CARDINALS, ORDINALS
-from captionqa.core.answers.options import LETTERS, YES_NO, Mention, Options
+from captionqa.core.answers.options import LETTERS, OPEN_LETTERS, YES_NO, Mention, Options
 from captionqa.core.answers.words import end_of, is_word, spelled, tokens
 
 _NAME = (
@@ -58,9 +58,13 @@ _INDEX = re.compile(
     r"|no\.)\s{0,2}(?P<number>\d{1,3})(?![\w%]|\.\d)"
     rf"|(?:option|choice|number)\s(?P<word>{'|'.join(CARDINALS)})\b"
     r"|(?P<final>最后)一?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))"
+    r"|(?P<back>penultimate|second[ -]to[ -]last)\s(?:option|choice|answer|alternative|one)\b"
+    r"|(?P<zh_back>倒数第\s?[一二三四五])(?:个选项|项|个答案|个)"
+    r"|(?:option|choice|statement)\s(?P<roman>i{1,3}|iv|v)\b"
+    r"|选项\s?(?P<counted>[一二三四五六七八九十])(?![\u4e00-\u9fff])"
     r"|第\s?(?P<chinese>[一二三四五六七八九十]|\d{1,2})\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))"
-    rf"|(?P<nth>\d)(?:st|nd|rd|th)\s(?:option|choice|answer|one)\b|(?P<ordinal>{'|'.join(ORDINALS)}"
-    rf"|last)\s(?:option|choice|answer|one)\b)",
+    rf"|(?:(?P<nth>\d)(?:st|nd|rd|th)|(?P<ordinal>{'|'.join(ORDINALS)}|last|final(?! answer)))"
+    r"(?:\s(?:of (?:the )?(?:\w+ )?)?(?:options?|choices?|answers?|alternatives?|one)\b|(?=[\s.!]{0,3}$)))",
     re.IGNORECASE,
 )
 CONTRAST = re.compile(
@@ -95,6 +99,8 @@ def _others(text: str, at: int, letter: str, options: Options, limit: int) -> se
     """Letters joined to this one: «A and C», «A/B», «(A) cat or (B) dog», a list of options."""
     found: set[str] = set()
     own, turned = letter, False
+    if LETTERS.index(letter) < len(options.keys) and "".join(options.keys[LETTERS.index(letter)]) in LETTERS:
+        at = skip_own(text, at, letter, options, limit)  # «(E) C», where C is the text of E
     for _ in range(len(LETTERS)):
         match = _JOIN.match(text, at, limit) or _JOIN.match(text, skip_own(text, at, own, options, limit), limit)
         if match is None:
@@ -178,6 +184,8 @@ def _letter(text: str, start: int, limit: int, options: Options) -> Reading | No
     if not match["open"] and not name and (raw,) in options.keys:
         return Reading(options.letter(options.keys.index((raw,))), None, *where)
     letter = raw.upper()
+    if letter not in options.letters and name and letter in "IV":
+        return None  # «Option I» is the first
     if letter not in options.letters:
         if closed or name:
             return Reading(None, Reason.OUT_OF_RANGE, *where)
@@ -198,9 +206,15 @@ def by_index(text: str, start: int, limit: int, options: Options) -> Reading | N
         index = int(match["number"] or match["nth"]) - 1
     elif match["word"]:
         index = CARDINALS.index(match["word"].lower())
+    elif match["back"] or match["zh_back"]:
+        index = len(options.letters) - (2 if match["back"] else _CHINESE.index(match["zh_back"][-1]) + 1)
+    elif match["roman"]:
+        index = ["i", "ii", "iii", "iv", "v"].index(match["roman"].lower())
+    elif match["counted"]:
+        index = _CHINESE.index(match["counted"])
     elif match["chinese"]:
         index = int(match["chinese"]) - 1 if match["chinese"].isdecimal() else _CHINESE.index(match["chinese"])
-    elif match["final"] or match["ordinal"].lower() == "last":
+    elif match["final"] or match["ordinal"].lower() in ("last", "final"):
         index = len(options.letters) - 1
     else:
         index = ORDINALS.index(match["ordinal"].lower())
@@ -248,7 +262,7 @@ def _letter_after(text: str, at: int) -> str | None:
 def labelled_otherwise(text: str, mention: Mention, options: Options) -> bool:
     """Whether another option's letter is put behind a text: «horse (B)» where horse is C."""
     letter = _letter_after(text, mention.end)
-    return letter is not None and letter in options.letters and letter != options.letter(mention.index)
+    return letter is not None and letter in LETTERS[:OPEN_LETTERS] and letter != options.letter(mention.index)
 
 
 def text_before_is_other(text: str, at: int, letter: str, options: Options) -> bool:
@@ -262,8 +276,9 @@ def text_before_is_other(text: str, at: int, letter: str, options: Options) -> b
 def by_text(text: str, start: int, limit: int, options: Options) -> Reading | None:
     """The one option whose text the clause that starts here mentions, or the first before a contrast."""
     end = clause_end(text, start, limit)
-    found = tokens(text, start, end)
-    mentions = meant(text, start, options, options.mentions(found))
+    beyond = min(limit, end + max((len(text) for text in options.texts), default=0))  # «neither; both are equal»
+    found = tokens(text, start, beyond)
+    mentions = meant(text, start, options, (each for each in options.mentions(found) if each.start < end))
     if not mentions:
         return None
     first = mentions[0]

@@ -11,9 +11,10 @@ import re
 _WORDS = (
     r"(?:not(?! (?:only|just|merely|sure,|certain,))|never|nobody|hardly|barely|scarcely|neither|nor|none"
     r"|no(?!\s{0,2}[,.;:!—-]|\sdoubt)|cannot|can't|without|whether|(?:if|unless)(?![^,]*,)"
-    r"|unlike|except|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong|false|unlikely|less"
+    r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong|false"
+    r"|unlikely|less"
     r"|least"
-    r"|rules? out|eliminat(?:e|es|ing)|exclud(?:e|es|ing))\b|n't\b"
+    r"|rul(?:es?|ing) out|eliminat(?:e|es|ing)|exclud(?:e|es|ing))\b|n't\b"
 )
 NEGATIVE = re.compile(rf"\b{_WORDS}|(?:不(?![过仅但同少断久管论])|并非|而非|没有|排除)(?![^,]*,)", re.IGNORECASE)
 _AFTER = re.compile(
@@ -29,8 +30,9 @@ _AFTER = re.compile(
 )
 _TURN = re.compile(
     r"[.!?](?=\s)|[;。;!]|\n|\s[—-]\s|:\s"
-    r"|\b(?:but|however|therefore|thus|hence|so|because|since|although|though|while|whereas|instead(?! of)"
-    r"|rather(?! than)|actually)\b"
+    r"|\b(?:(?<!anything )but|however|therefore|thus|hence|so|because|since|although|though|while|whereas"
+    r"|instead(?! of)"
+    r"|rather(?! than)|actually|leaves|leaving|(?:we|i) (?:get|are left|arrive))\b"
     r"|,\s(?:it|they|he|she|this|that|these|those|there|we|i)(?='|\s)|而是|[,、]\s?(?:是|应|那|这|它|只有|其实|实际)",
     re.IGNORECASE,
 )
@@ -83,18 +85,33 @@ _SUPPOSED = re.compile(
     re.IGNORECASE,
 )
 _BUT = re.compile(
-    r"[^.!?;\n。]{0,60}?[,;.]?\s?(?:\b(?:but|however|actually|as shown|in fact|in reality)\b|但|其实|实际|后来"
+    r"[^.!?;\n。]{0,60}?[,;.]?\s?(?:\b(?:but|however|actually|as shown|in fact|in reality)\b|但|其实|实际|实则|细看"
+    r"|后来"
     r"|应当|应该)",
     re.IGNORECASE,
 )
 
 
-_COMPARED = re.compile(r"(?:(?<!对)比|不如|相比于?|比起)\s?$")
+_SUBJECT = re.compile(r"(?:it|they|he|she|we|there)\b", re.IGNORECASE)
+_COMPARED = re.compile(r"(?:(?<!对)比|不如|相比于?|比起)\s?$|\bbetween\b[^,]{0,60}$", re.IGNORECASE)
+
+
+_CONCEDES = re.compile(
+    r"\W{0,6}(?:while|although|though|even (?:if|though)|despite|虽然|尽管)[^,]{1,200},\s?", re.IGNORECASE
+)
+
+
+def after_concession(text: str, start: int, end: int) -> int:
+    """Where the main clause of a sentence begins: «Although the cake is there, …»."""
+    match = _CONCEDES.match(text, start, end)
+    return match.end() if match else start
 
 
 def denied(text: str, start: int, at: int, end: int) -> bool:
     """Whether what stands from ``at`` to ``end`` is denied by its clause, of which ``start`` is the earliest begin."""
     before = _TURN.split(text[max(start, at - REACH) : at])[-1]
+    if before.endswith(", ") and _SUBJECT.match(text, at):
+        before = ""  # «They don't laugh, they help»
     relative = RELATIVE.search(before)
     before = before[: relative.start()] if relative else before
     if NEGATIVE.search(before) is not None or _COMPARED.search(before) or _AFTER.match(text, end) is not None:
@@ -118,7 +135,13 @@ def of_others(text: str, match: re.Match[str]) -> bool:
         return True
     if _ATTRIBUTED.search(before):
         return True
-    mine = match.group().lower().startswith(("i ", "i'", "we ", "we'"))
+    mine = match.group().lower().startswith(("i ", "i'", "we ", "we'", "my "))
+    if (
+        "would" in match.group()
+        and mine
+        and _CONDITION.search(_SENTENCE_BREAK.split(text[match.end() : match.end() + 120])[0])
+    ):
+        return True
     return "would" in match.group() and not mine and _CONDITION.search(_SENTENCE_BREAK.split(before)[-1]) is not None
 
 

@@ -91,6 +91,18 @@ def _determined(keys: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], 
     return [(key, i) for i, key in enumerate(bare) if key and key != keys[i] and bare.count(key) == 1]
 
 
+def _heads(texts: Sequence[str], keys: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]]:
+    """«Paris» for «Paris, France», where no other option begins so, or has it."""
+    found = []
+    for i, text in enumerate(texts):
+        head, comma, _ = normalise(text).partition(",")
+        key = tuple(token.key for token in tokens(head)) if comma else ()
+        others = [other for j, other in enumerate(keys) if j != i]
+        if key and "".join(key).isalpha() and len("".join(key)) > 3 and not any(set(key) & set(o) for o in others):
+            found.append((key, i))
+    return found
+
+
 def _ordinals(keys: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]]:
     """«the first one» for «the first image», where all options are such."""
     if len(keys) < 2 or any(len(key) != 2 or key[0] not in ORDINALS or key[1] != keys[0][1] for key in keys):
@@ -111,18 +123,34 @@ def _stemmed(keys: Sequence[tuple[str, ...]]) -> dict[str, list[tuple[tuple[str,
 def _last_of(found: Sequence[Token], position: int, key: Sequence[str], *, inflected: bool = False) -> Token | None:
     """The token that ends the key's words, the first of which stands at the position; single «his» between them do
     not matter, nor, with ``inflected``, the words' forms."""
-    for part in key[1:]:
+    for before, part in pairwise(key):
         for place in (position + 1, position + 2):
             if place >= len(found):
                 return None
             if found[place].spells(part) or (inflected and stem(found[place].key) == part):
                 position = place
                 break
-            if found[place].key not in DETERMINERS:
+            if found[place].key not in DETERMINERS and not (
+                found[place].key == "and" and part[0].isdigit() and before.isalpha()  # «1 hour and 45 minutes»
+            ):
                 return None
         else:
             return None
     return found[position]
+
+
+def _deictic(keys: Sequence[tuple[str, ...]]) -> bool:
+    """Whether the options only point at something: «Point A», «the second image», «image 3»."""
+    if len(keys) < 2 or any(len(key) != 2 for key in keys):
+        return False
+    firsts, seconds = [key[0] for key in keys], [key[1] for key in keys]
+    marks, nouns = (seconds, firsts) if len(set(firsts)) == 1 else (firsts, seconds)
+    noun = nouns[0]
+    return (
+        len(set(nouns)) == 1
+        and (noun.isascii() and noun.isalpha() and len(noun) > 3)
+        and all(mark in ORDINALS or (marks is seconds and (len(mark) == 1 or mark.isdigit())) for mark in marks)
+    )
 
 
 class Options:
@@ -136,7 +164,7 @@ class Options:
         self._by_first: dict[str, list[tuple[tuple[str, ...], int]]] = {}
         spellings = [(key, index) for index, key in enumerate(self.keys) if key]
         spellings += [(other, index) for key, index in spellings if (other := _other_spelling(key)) not in self.keys]
-        spellings += _determined(self.keys) + _ordinals(self.keys)
+        spellings += _determined(self.keys) + _ordinals(self.keys) + _heads(self.texts, self.keys)
         for key, index in sorted(spellings, key=lambda spelling: -len(spelling[0])):
             if key:
                 self._by_first.setdefault(key[0], []).append((key, index))
@@ -146,6 +174,7 @@ class Options:
         words = [{part.removeprefix("=") for part in key if len(part.removeprefix("=")) == 1} for key in self.keys]
         self.worded = {part for index, parts in enumerate(words) for part in parts if part != LETTERS[index]}
         """Letters that are words of another option than their own: «B» may then mean either."""
+        self.deictic = _deictic(self.keys)
         self.numeric = any(any(c.isdigit() for c in text) for text in self.texts)
         self.squeezed = ["".join(key) for key in self.keys]
         self.words = {key[0]: i for i, key in enumerate(self.keys) if len(key) == 1}
@@ -201,6 +230,12 @@ class Options:
         numbers = [number if len(key) > 1 else "" for number, key in zip(self._leading_numbers, self.keys, strict=True)]
         return numbers.index(digits) if numbers.count(digits) == 1 else None
 
+    @property
+    def amounts(self) -> bool:
+        """Whether each option is a number with a unit or a noun, all with different numbers."""
+        numbers = self._leading_numbers
+        return len(numbers) > 1 and all(numbers) and len(set(numbers)) == len(numbers)
+
     def equal(self, found: Iterable[Token]) -> int | None:
         """The option whose text is exactly these tokens, also when only hyphens or spaces differ; or, among numeric
         options, the same number as a word."""
@@ -211,6 +246,8 @@ class Options:
         for spelling in (tuple(token.exact for token in found), key):
             if spelling in self.keys:
                 return self.keys.index(spelling)
+        if len(found) == 1 and singular(found[0]) in self.words:
+            return self.words[singular(found[0])]  # «Cats.»
         squeezed = "".join(key)
         if any(before[-1].isdigit() and after[0].isdigit() for before, after in pairwise(key)):
             squeezed = ""  # «50,0» is not 500
@@ -219,7 +256,8 @@ class Options:
         if len(key) == 1 and key[0] in COUNTED:
             return self.words.get(str(COUNTED[key[0]]))
         if len(key) == 1 and key[0] in NUMBERS:
-            return self.words.get(str(NUMBERS[key[0]]))
+            digits = str(NUMBERS[key[0]])
+            return self.words.get(digits, self.by_number(digits))
         if len(key) == 1 and self._leading_numbers.count(key[0]) == 1:
             return self._leading_numbers.index(key[0])  # «24» for «24 cm²»
         return None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers.calculated import calculated
+from captionqa.core.answers.calculated import calculated, option_of, same_value
 from captionqa.core.answers.candidates import by_index, labelled_otherwise, resolve, skip_own, text_before_is_other
+from captionqa.core.answers.closing import closing
 from captionqa.core.answers.denial import NEGATIVE, RELATIVE, negates
-from captionqa.core.answers.leanings import leaning
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, YES_NO, Mention, Options
 from captionqa.core.answers.words import end_of, spelled, tokens
@@ -44,6 +44,7 @@ _BRACKETED = re.compile(r"\([A-Z]\)\.?")
 _LINES_OF_LETTERS = re.compile(r"[(\[]?[A-Z][)\].:]{0,2}\s+[^\n]+|(?:[(\[]?[A-Z][)\].:]{0,2}\s*)+")
 _INDEX = re.compile(r"-?\d{1,3}\.?|[(\[]?\d{1,2}[)\]]")
 _NUMBERED = re.compile(r"[(\[]?(?P<number>\d{1,2})[)\].:]\s{1,3}(?=\S)")
+_ARROWS = " \t→=>-:✅✔✓☑➡►▶∴"
 _EDGES = " \t\r\n\f\v【】「」✅✔✓☑➡→►▶"
 _LINE_LABEL = re.compile(r"[\s\"'\-]{0,20}(?:(?:Option |Choice )?[(\[]?[A-Z][)\].:])")
 _LIST_LINE = re.compile(r"[\s\"'\-]{0,20}[(\[]?[A-Z][)\].:]|[\s\-(]*[A-Z][).]?$")
@@ -58,34 +59,39 @@ _LEADING = re.compile(
 )
 _WALK = re.compile(r"[^\n]{0,300}?[\s,;]\(?B(?:[).:]|\s[-(])[^\n]{0,300}?[\s,;]\(?C(?:[).:]|\s[-(])")
 _CONCLUDED = re.compile(r"[\s\"'\-]{0,20}(?:=>|->|→|∴|so|hence|thus|therefore)", re.IGNORECASE)
-_ORDINAL_END = re.compile(
-    r"\b(?:is|matches|fits|be|to|suggests?|with|choose|pick|so|thus|therefore|hence)\s(?=(?:the )?(?:first"
-    r"|second|third|fourth|fifth"
-    r"|sixth|last) (?:option|choice|answer)[.!]?\s{0,5}$)",
-    re.IGNORECASE,
+_MEASURED = re.compile(
+    r"(?:[=≈]\s{0,3}|\b(?:so|thus|hence|therefore)\b[^.\n]{1,80}\b(?:is|are|equals?|to|gives"
+    r"|get)\s)(?P<value>-?\d{1,9}(?:\.\d{1,6})?)"
+    r"(?:\s[a-z][a-z ]{1,60})?[.\s]{0,6}$"
 )
-_MEASURED = re.compile(r"[=≈]\s{0,3}(?P<value>-?\d{1,9}(?:\.\d{1,6})?)\s[a-z][a-z ]{1,60}[.\s]{0,6}$")
 _LISTED_RESULTS = re.compile(r"=[^=.\n]{1,40}(?:\band\b|,)\s{0,2}(?:angle\s|∠)?[A-Za-z]{1,4}\s?$")
 _RATES = re.compile(r"\s?[:=]\s?\d[\d.]*\s?%?[,;\n]\s?\(?[A-Z]\)?\s?[:=]\s?\d")
 _LINE_LETTER = re.compile(
-    r"[\s\"'\-]{0,20}(?i:option |choice )?(?:=>|->|→|∴|(?i:so|hence|thus"
-    r"|therefore),?\s)?[\s\"']{0,6}[(\[]?\s{0,3}(?P<letter>[A-Z])\s{0,3}[)\].:]{0,3}[\s\"']{0,10}$"
+    r"[^\w\n(\[]{0,20}(?i:option |choice )?(?:=>|->|→|∴|(?i:so|hence|thus"
+    r"|therefore),?\s)?[\s\"']{0,6}[(\[]?\s{0,3}(?P<letter>[A-Z])\s{0,3}[)\].:]{0,3}[^\w\n]{0,10}$"
 )
 _ENDING = re.compile(
-    r"(?:[,;:.]|=>|->|→|\b(?:so|thus|hence|therefore|yes|(?<!thing )(?<!all )but|is|would be|should be"
+    r"(?:[,;:.]|=>|->|→|\s-{1,2}\s|\b(?:so|thus|hence|therefore|yes|(?<!thing )(?<!all )but|is|would be|should be"
     r"|must be|option|maybe"
     r"|perhaps|probably"
-    r"|likely))\s{0,3}(?:so |hence |thus |it is "
+    r"|likely))\s{0,6}(?:so |hence |thus |it is "
     r"|it's |must be )?"
-    r"(?:option |choice )?(?P<open>\(?)(?P<letter>[A-Z])\)?[.!]?\s{0,10}$",
+    r"(?:option |choice )?(?P<open>\(?)(?<![A-Z]\.)(?P<letter>[A-Z])\)?\s{0,4}(?:\s(?:then|instead"
+    r"|it is))?[.!]?\s{0,10}$",
     re.IGNORECASE,
 )
+_ITEM_START = re.compile(r"\n\s{0,8}(?:[-*•]|\d{1,2}[.)])?\s{0,6}(?:(?:option|choice)\s)?$", re.IGNORECASE)
+_ITEM_GOES_ON = re.compile(r"[\s\"')]{0,4}(?:[:-]\s|(?:is|are|was|shows?|has|would|refers?|means?|represents?)\b)")
 _LABELLED = re.compile(r"(?<![\w'-])[(\[]?(?P<letter>[A-Z])\s{0,2}[)\].:]\s{0,3}")
 _ZH_VERDICT = "不(?=,)|不是|不对|不正确|错误|错|没有|不能|不会|否|是的|对的|正确|是|对|有|能|会"
+_AFTER_NO = (
+    r"(?:the|it|there|this|that|these|those|they|he|she|you|i|we|because|since|as|not|in|a|an|is|are|both|neither)"
+)
 _YES_START = re.compile(
-    rf"[\s\"'(]{{0,20}}(?:(?:well|hmm|oh|i (?:think|believe|would say|guess)|i'd say),?\s)?(yes|yep|yeah|nope|no"
+    rf"[\s\"'(]{{0,20}}(?:(?:well|hmm|oh|i (?:think|believe|would say|guess)|i'd say),?\s)?(yes|yep|yeah|nope"
+    rf"|no(?=\s{{0,3}}(?:[^\w\s]|\n|$)|\s{_AFTER_NO}\b)"
     rf"|true|false)\b"
-    rf"(?!\s(?:one|man|other|doubt|idea|image|information|(?:and|or) no\b))"
+    rf"(?!\s(?:one|man|way|other|doubt|idea|(?:and|or) (?:yes|no|true|false)\b|image|information|(?:and|or) no\b))"
     rf"|\s{{0,20}}({_ZH_VERDICT})(?=[。,;!.\s]|$)",
     re.IGNORECASE,
 )
@@ -94,7 +100,10 @@ _YES_END = re.compile(
     rf"|(?:说法|描述|陈述|判断|结论|命题|观点)(?:是|为)?({_ZH_VERDICT})的?[。.\s]{{0,5}}$",
     re.IGNORECASE,
 )
-_RESULT = re.compile(r"[=≈]\s{0,3}(?P<value>[^=≈\n]{1,30}?)[.\s]{0,6}$")
+_RESULT = re.compile(
+    r"(?:[=≈]|\b(?:makes?|leaves?|gives?|costs?|equals|totals?|(?:comes|amounts?"
+    r"|adds up) to)\s)\s{0,3}(?P<value>[^=≈\n]{1,30}?)[.\s]{0,6}$"
+)
 _AMOUNT_END = re.compile(r"=\s{0,3}[$€£]?-?\d[\d.,]*\s?[A-Za-z°%²³]{1,6}(?:/[a-z]{1,3})?$")
 _CUT_CHARS = 200
 _BRIEF_CHARS = 120
@@ -133,6 +142,9 @@ def whole(text: str, options: Options) -> Reading | None:
     indexed = by_index(text, start, limit, options)
     if indexed is not None and not text[indexed.end : limit].strip(" .。!"):
         return indexed
+    valued = same_value(stripped, options)
+    if valued is not None:
+        return Reading(options.letter(valued), None, start, limit)
     numbered = _NUMBERED.match(text, start, limit)
     if numbered is not None and not options.numeric:
         index = options.equal(tokens(text, numbered.end(), limit))
@@ -190,7 +202,8 @@ def last_line(text: str, options: Options) -> Reading | None:
         return None
     match = _LINE_LETTER.match(line)
     if match is None and not _LINE_LABEL.match(line):
-        if start and (index := options.equal(tokens(text, start, len(stripped)))) is not None:
+        bare = start + len(line) - len(line.lstrip(_ARROWS))
+        if start and (index := options.equal(tokens(text, bare, len(stripped)))) is not None:
             above = stripped[:start].rstrip().rsplit("\n", 1)[-1]
             if options.equal(tokens(above)) not in (None, index):
                 return Reading(None, Reason.SEVERAL, start, len(stripped))
@@ -237,6 +250,8 @@ def labelled(text: str, options: Options) -> Reading | None:
         if end is not None:
             before = text[max(0, match.start() - 40) : match.start()]
             negative = NEGATIVE.search(before.rsplit(".", 1)[-1]) or _REJECTED.match(text[end : end + 40])
+            if text[: match.start()].strip() and _ITEM_START.search(before) and _ITEM_GOES_ON.match(text, end):
+                return None  # the options are gone through
             found.append(Reading(None if negative else letter, None, match.start(), end))
     letters = {reading.letter for reading in found}
     if len(letters) == 1 and found[0].letter:
@@ -246,24 +261,18 @@ def labelled(text: str, options: Options) -> Reading | None:
 
 def sentence_end(text: str, options: Options) -> Reading | None:
     """A text that ends «…, so B.» or «=> A»."""
-    leaned = leaning(text, options)
-    if leaned is not None:
-        return leaned
-    ordinal = _ORDINAL_END.search(text, max(0, len(text) - 80))
-    if ordinal is not None and not negates(text, ordinal.end()):
-        return by_index(text, ordinal.end(), len(text), options)
     result = _RESULT.search(text, max(0, len(text) - 200))
     if result is not None and _LISTED_RESULTS.search(text, max(0, result.start() - 120), result.start()):
         result = None  # «A = 30° and B = 60°»
-    index = options.equal(tokens(text, result.start("value"), result.end("value"))) if result else None
+    index = option_of(text, *result.span("value"), options) if result else None
     if result is not None and index is not None and any(char.isdigit() for char in options.texts[index]):
         return Reading(options.letter(index), None, result.start("value"), result.end("value"))
     measured = _MEASURED.search(text, max(0, len(text) - 200))
-    if measured is not None and (index := options.by_number(measured["value"])) is not None:
+    if measured is not None and (index := options.by_number(tokens(measured["value"])[0].key)) is not None:
         return Reading(options.letter(index), None, measured.start("value"), measured.end("value"))
     match = _ENDING.search(text, max(0, len(text) - 200))
     if match is None or not match["letter"].isupper() or match["letter"] not in options.letters:
-        return calculated(text, options)
+        return closing(text, options) or calculated(text, options)
     if (
         match.group()[0] == "."
         and text.rstrip()[-1] != "."
@@ -271,6 +280,8 @@ def sentence_end(text: str, options: Options) -> Reading | None:
     ):
         return None  # «A has round ears. B» was cut off
     at = match.start("letter")
+    if (match["letter"],) in options.keys:
+        return Reading(options.letter(options.keys.index((match["letter"],))), None, at, match.end())
     if negates(text, at) and not RELATIVE.search(text, max(0, at - 80), at):
         return Reading(None, Reason.NEGATED, match.start("letter"), match.end())
     if _JOINED.search(text[max(0, match.start("letter") - 16) : match.start("letter")]):

@@ -25,11 +25,17 @@ _TURN_MARKS = re.compile(
 )
 _END_MARKS = re.compile(r"<eo[aeh]>|<s>|</s>|<\|[a-z_]{1,20}\|>|<unk>|<pad>", re.IGNORECASE)
 _NEXT_QUESTION = re.compile(
-    r"\n[ \t]*(?:\*\*|#{1,4}[ \t])?(?:(?:Next |New )?Question"
-    r"|Q)[ \t]{0,3}\d{0,3}[ \t]{0,3}(?:\*\*)?[:.](?:\*\*)?[ \t\n]"
+    r"\n[ \t]*(?:\*\*|#{1,4}[ \t])?(?:(?:(?:[Nn]ext|[Nn]ew|[Aa]nother|[Bb]onus|[Ff]ollow-?up|[Pp]ractice|[Ss]imilar"
+    r"|[Ss]econd|[Rr]elated|[Ee]xtra)"
+    r" )?(?:Question|question|Problem|problem|Exercise|exercise)"
+    r"|Q|Example)[ \t]{0,3}\d{0,3}[ \t]{0,3}(?:\*\*)?[:.](?:\*\*)?[ \t\n]"
     r"|\n[ \t]*(?:\*\*|#{1,4}[ \t])?(?:Next |New )?Question[ \t]\d{1,3}[ \t*]{0,4}\n"
-    r"|\n[ \t]*(?:\*\*|#{1,4}[ \t]|【)?(?:(?:下一)?(?:问题"
-    r"|题目)|下一?题)[ \t]{0,3}[\d一二三四五六七八九十]{0,3}[ \t】]{0,3}(?:\*\*)?[:.]"
+    r"|\n[ \t]*(?:\*\*|#{1,4}[ \t]|【)?(?:(?:下一)?(?:问题|题目)|下一?题"
+    r"|例题?)"
+    r"[ \t]{0,3}[\d一二三四五六七八九十]{0,3}[ \t】]{0,3}(?:\*\*)?[:.]"
+    r"|\n[ \t]*(?:\*\*|#{1,4}[ \t])?(?:【(?:变式|拓展|练习|下一?题|举一反三|追问|巩固|例题?|类题|同类)"
+    r"[^】\n]{0,8}】|(?:变式|拓展|巩固)(?:训练|练习"
+    r"|题)\s?\d{0,2}[:.])"
 )
 _FAREWELL = re.compile(
     r"(?<=[.!?\n)\]*])\s{0,4}(?:(?:please )?(?:let me know|feel free)|i hope (?:this|that)|hope (?:this|that)"

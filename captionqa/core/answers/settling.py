@@ -11,18 +11,35 @@ import re
 from captionqa.core.answers import entities
 from captionqa.core.answers.calculated import goes_on, unsolved
 from captionqa.core.answers.candidates import CONTRAST, by_text, clause_end, labelled_otherwise, meant
+from captionqa.core.answers.closing import decides
 from captionqa.core.answers.denial import NEGATIVE, RELATIVE
 from captionqa.core.answers.letters import Reading, Reason
+from captionqa.core.answers.listing import is_item
 from captionqa.core.answers.options import LETTERS, Mention, Options
 from captionqa.core.answers.words import Token, tokens
 
+_PLAN = re.compile(
+    r"\b(?:let(?:'s| us|'s first| me)?|(?:need|have|want) to|such as|for example|e\.g\.|asks?|asked|please"
+    r"|looking at)\b|例如|比如|先看",
+    re.IGNORECASE,
+)
+_IS_NOT = re.compile(
+    r"(?:\s\([^()\n]{1,80}\))?(?:\s(?!that|which|who|because|since|as|and)[a-z]+){0,2}\s(?:does|do|did|is|are|was"
+    r"|were|has|have|can)(?: not|n't)\b"
+    r"(?! only)"
+)
+_POSSIBLE = re.compile(r"\b(?:one|another) (?:reason|possibility)\b|\bis (?:a|one|another) possib\w+", re.IGNORECASE)
+_IS_BEFORE = re.compile(r"\b(?:is|are|be|as|to|with|choose|select|pick)\s(?:the\s)?$", re.IGNORECASE)
+_DESCRIBED = re.compile(
+    r"\s(?:shows?|depicts?|displays?|contains?|has|have|features?|was|can be|is (?:a|an|in|on|at|near)|with)\b"
+)
 Span = tuple[int, int]
 
 _OPERATOR = re.compile(r"\s{0,3}[+*/=^×÷]")
 _CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|so(?! (?:is|are|was|were|does|do|did|has|have|can)\b)"
     r"|overall|in conclusion|in summary|based on|consequently|to conclude|in the end"
-    r"|at the end of|ultimately|as a result|it follows|in total|altogether|that's|final"
+    r"|at the end of|ultimately|as a result|it follows|in total|in all|namely|altogether|that's|final"
     r"|we can (?:conclude|determine|infer)|(?:for )?(?:a|the) total of|(?:this|that|which) (?:gives|makes|means"
     r"|leaves)"
     r"|(?:which|that|this) is why|can only be|(?:end up|left) with|what remains"
@@ -52,7 +69,7 @@ _COUNT_BEFORE = re.compile(rf"\b{_COUNT}(?:\s[a-z]+){{1,2}}(?:,| and| plus)\s(?:
 _REMARK = re.compile(
     r"\b(?:also|another|other|too|as well|may|might|could|can|would|sometimes|often|both|however|although|while"
     r"|whereas|but|background)\b"
-    r"|也|另|其他|可能|或",
+    r"|也|另|其他|(?<![很最极])可能|或",
     re.IGNORECASE,
 )
 _JUST_THAT = re.compile(r"\s{0,3}(?:it is)?[.!。\s\"']{0,8}")
@@ -70,12 +87,32 @@ _LONG_CHARS = 200
 def option_text(text: str, options: Options) -> Reading | None:
     """The one option that the prose settles on. A calculated value that the text goes on from is only a step."""
     reading = _option_text(text, options)
+    if reading is not None and reading.letter and _only_planned(text, reading, options):
+        return None
     sign = _EQUALS.search(text[: reading.start], max(0, reading.start - 4)) if reading and reading.letter else None
     if reading is None or reading.letter is None or sign is None:
         return reading
     if unsolved(text, sign.start()):
         return None
     return None if goes_on(text, reading.end, LETTERS.index(reading.letter), options) else reading
+
+
+def _only_planned(text: str, reading: Reading, options: Options) -> bool:
+    """Whether the sentence only says what to do or to look at: «Let's look at Norway», «The second image is a painting»
+    where the options are images."""
+    span = next(
+        (match.span() for match in entities.SENTENCES.finditer(text) if match.end() > reading.start), (0, len(text))
+    )
+    clause = max(text.rfind(sign, span[0], reading.start) for sign in ",;") + 1
+    if _PLAN.search(text, max(span[0], clause), reading.start) or _POSSIBLE.search(text, *span):
+        return True
+    if is_item(text, reading.start) and text[: span[0]].strip():
+        return True
+    described = options.deictic and (
+        _DESCRIBED.match(text, reading.end)
+        or (len(text.strip()) > _LONG_CHARS and not _IS_BEFORE.search(text, span[0], reading.start))
+    )
+    return bool(described) and not decides(text, *span) and not _SUPERLATIVE.search(text, *span)
 
 
 def _option_text(text: str, options: Options) -> Reading | None:
@@ -240,6 +277,8 @@ def _settled(text: str, start: int, end: int, options: Options) -> Reading | Non
     if reading is None or reading.letter is None:
         return None
     index = LETTERS.index(reading.letter)
+    if not options.negative[index] and _IS_NOT.match(text, reading.end, end):
+        return None
     opens = not tokens(text, start, reading.start)
     if not opens and _elsewhere(text, clause_end(text, start, end), end, index, options):
         return None
@@ -261,13 +300,3 @@ def names_none_or_all(options: Options, letter: str) -> bool:
     """Whether this option itself says that none or all fit, or that it cannot be told. A plain «no» does not."""
     index = LETTERS.index(letter)
     return options.sweeping[index] or (options.negative[index] and options.texts[index].strip().lower() != "no")
-
-
-def names_option(text: str, start: int, end: int, options: Options) -> bool:
-    """Whether the words between these offsets are part of an option's text."""
-    return any(mention.start < end and start < mention.end for mention in options.mentions(tokens(text)))
-
-
-def concludes(text: str, start: int) -> bool:
-    """Whether a conclusion follows."""
-    return _CONCLUSION.search(text, start) is not None

@@ -23,8 +23,8 @@ from captionqa.core.answers.conclusions import (
     sentence_value,
 )
 from captionqa.core.answers.denial import negates
+from captionqa.core.answers.doubts import REFUSAL
 from captionqa.core.answers.letters import Method, Reason
-from captionqa.core.answers.statements import REFUSAL
 
 _DECLARED = re.compile(
     r"\b(?:answer|result|solution|value|conclusion)(?:\s(?:to|for|of)\b[^.:=\n]{0,100}?)?(?:\*\*)?\s{0,3}"

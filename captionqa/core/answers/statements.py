@@ -29,8 +29,8 @@ _DECLARED = re.compile(
     rf"|accurate|suitable|matching|plausible|likely|valid|fitting|reasonable|logical|probable|proper|ideal)"
     rf"\s{_NOUN}s?(?: letter)?|best guess|guess)\b"
     rf"(?:\s\([^()\n]{{0,40}}\)|\s(?:to|for|of|from|here|that|based|in|among|given|which"
-    rf"|describing)\b(?!\s\((?-i:[A-Z])\))[^.:\n]{{0,160}}?)?"
-    rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|[:=|]|=>|→|->|-\s|\])"
+    rf"|describing)\b(?!\s\((?-i:[A-Z])\))(?:[^.:\n]|\.(?=\d)){{0,160}}?)?"
+    rf"\s{{0,3}}(?:,[^,.\n]{{1,40}},\s)?(?:\b{_BE}\b\s{{0,3}}[:=]?|'s\s|[:=|]|=>|→|->|-\s|\])"
     r"|(?<![\w'])(?:the )?(?:correct|right|best|most (?:likely|appropriate|accurate|suitable)|closest)\s(?!"
     rf"{_NOUN})[a-z][^.:,\n]{{0,120}}?\s{_BE}\s{{0,3}}:?"
     r"|(?<![\w'])(?:I|i|we|We|I'd|i'd|I'll|we'd|[Yy]ou(?= (?:should|must|can|would)))\s(?:(?:would|will|must"
@@ -43,8 +43,8 @@ _DECLARED = re.compile(
     r"|choosing|picking|selecting)[: ]"
     rf"|\b(?:i'll take|picking|choosing) (?={_LETTER}(?:[.,!]|\s{{0,3}}$|\sbecause))"
     r"|(?<![\w'])(?:i lean(?: to(?:wards?)?)?|let'?s go with|my (?:money|bet|vote) (?:is|goes) (?:on|for|to))[: ]"
-    r"|\b(?:switch(?:ing)? to|chang(?:e|ing) (?:my|the) answer to) "
-    r"|\b(?:must|should|has to|got to) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
+    r"|\b(?:switch(?:ing)? to|chang(?:ed?|ing)(?: (?:my|the) (?:answer|choice|mind))? to) "
+    r"|\b(?:must|should|has to|got to|gotta) be(?= \(?[A-Z]\)?(?:[\s.,)]|$))"
     r"|\b(?:if i had to (?:choose|guess|pick)|selected|correspond(?:s|ing)? (?:to|with)|matches|given by"
     r"|choose|select|selecting"
     r"|is in|mentioned in|stated in)"
@@ -86,7 +86,7 @@ _DECLARED = re.compile(
     rf"|(?<![不可误错多漏若果能])选择?(?:是|为|:)?\s?(?:{_ZH_LETTER}|(?=第\s?[\d一二三四五六七八九十]))"
     r"|不是\s?[A-Z][,、]\s?而?是(?=\s?[A-Z](?![A-Za-z]))"
     rf"|(?:选项|选择)(?:应该?)?(?:是|为)[ \t:]{{0,3}}{_ZH_LETTER}"
-    r"|(?:(?:所以|因此|故|即|也就是|可知|可见|得知|觉得|认为|看来|结果|发现|其实|实际上?|但)(?:应该?)?(?:是|为)?|只?剩下?"
+    r"|(?:(?:所以|因此|故|即|也就是|可知|可见|得知|觉得|认为|猜|看来|结果|发现|其实|实际上?|但)(?:应该?)?(?:是|为)?|只?剩下?"
     r"|排除法[得选]?"
     r"|答案|(?:回答|结果|选择)(?:是|为|:))\s?"
     r"(?=\(?(?-i:[A-Z])\)?(?:[。,.;!\s吧]|$))"
@@ -96,6 +96,7 @@ _DECLARED = re.compile(
     rf"{_ZH_LETTER}"
     rf"|[^\W\d_的]{{0,8}}(?:正确|错误|符合题意|不符|相符|恰当|合理|属于[^。\n]{{0,12}}?)的(?:是"
     rf"|为)[ \t]?:?{_ZH_LETTER}"
+    r"|(?:更正|改正|修正|改|修改|订正)(?:答案)?(?:为|成|选)(?:选项)?\s?(?=\(?(?-i:[A-Z])(?![A-Za-z]))"
     r"|【(?:解答|答|结论)】\s{0,3}(?=\(?(?-i:[A-Z])\)?[\s。.]*(?:\n|$))",
     re.IGNORECASE,
 )
@@ -142,29 +143,12 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _REVISES = re.compile(
-    r"\b(?:wait|correct(?:ed|ion)|actually|double-?check|re-?check|reconsider|on second thought|mistaken?"
-    r"|hold on|look again|revised|updated?|chang(?:e|ed|ing))\b"
+    r"(?:\.\.\s?|[.,;—-]\s{0,2})no[,.]|\b(?:wait|correct(?:ed|ion)|actually|double-?check|re-?check|reconsider"
+    r"|on second thought|mistaken?"
+    r"|hold on|look again|revised|edit|or rather|wrong|incorrect|mistake|updated?|chang(?:e|ed|ing))\b"
     r"|不对|更正|重新|再看|等等",
     re.IGNORECASE,
 )
-REFUSAL = re.compile(
-    r"\b(?:i'?m|i am|we are) (?:sorry|unable|not able)\b|\bi (?:cannot|can't|can not|could not|couldn't|won't)\b"
-    r"|\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|not possible to) "
-    r"(?:be )?(?:\w{1,14} ){0,3}(?:determine|determined|answer|answered|tell|say|identify|provide|assist|help"
-    r"|select|choose|know|see|conclude)"
-    r"|\b(?:not|n't) (?:\w{1,12} ){0,3}(?:(?:enough|sufficient)(?!\s\w)|(?:enough"
-    r"|sufficient)(?= (?:\w{1,12} )?(?:information|info"
-    r"|details?|data|context|evidence|clues?|to (?:determine|tell|say|answer|decide|know|conclude|identify"
-    r"|choose|see))\b)"
-    r"|possible\b|provide information\b|able\b|clear(?!\s(?!enough|whether|which|what|how|if|from|in)\w))"
-    r"|\binsufficient information"
-    r"|\b(?:please (?:provide|select|describe|upload)|error:|failed to)\b|\bcan(?:not|'t) (?:determine|tell|say"
-    r"|answer)"
-    r"|\bno (?:potted|visible|image)|无法|不能确定|抱歉",
-    re.IGNORECASE,
-)
-
-
 _SAYS_NONE_OR_ALL = re.compile(r"\b(?:none|neither|all|both)\b|都", re.IGNORECASE)
 _OTHERS = re.compile(r"\bothers?\b", re.IGNORECASE)
 _BUT = re.compile(r"\s(?:but|except|other than|besides|apart from)\s", re.IGNORECASE)
@@ -172,10 +156,15 @@ _BUT = re.compile(r"\s(?:but|except|other than|besides|apart from)\s", re.IGNORE
 _ANSWER_IS = re.compile(
     r"\b(?:[Tt]he|[Mm]y) (?:correct |final )?answer (?:is|would be|should be):?\s(?=(?:a |an |the )?[A-Z][a-z]{2,})"
 )
+_ANSWER_LINE = re.compile(
+    r"[\s#>\"'-]{0,12}(?:(?:so|thus|hence|therefore),? )?(?:(?:the|my) )?(?:final "
+    r"|correct )?answer(?: is)?:?\s{0,6}\(?[A-Z]\)?[\s.]{0,6}"
+    r"|\W{0,6}(?:正确)?答案[是为]?:?\W{0,4}[A-Z]\W{0,4}",
+    re.IGNORECASE,
+)
+_ANSWER_SAID = re.compile(r"\b(?:answer|final)\b|答案|选", re.IGNORECASE)
 _STATEMENTS = 200
 """The last ones decide; an output that repeats itself for ever has thousands."""
-HEDGE = re.compile(r"\b(?:difficult|hard|challenging|tricky) to\b", re.IGNORECASE)
-"""Less than a refusal: a conclusion may follow."""
 
 
 def _declared(text: str, options: Options) -> list[Reading]:
@@ -193,6 +182,20 @@ def _declared(text: str, options: Options) -> list[Reading]:
         if reading is not None and not questioned(text, reading.end):
             found.append(reading)
     return found
+
+
+def _broken(text: str, reading: Reading, last: Reading) -> bool:
+    """Whether the last letter stood beside another option's text before: «It is (C) 36. Answer: C», where 36 is D."""
+    conflict = reading.reason is Reason.CONFLICT and last.letter is not None
+    return conflict and text[reading.start : reading.end].strip(" ()[].:") == last.letter
+
+
+def _last_word(text: str, other: Reading, last: Reading) -> bool:
+    """Whether a last line «Answer: C» follows something said less plainly: «The closest option is 7.9 cm.»"""
+    line = text.rfind("\n", 0, last.start) + 1
+    plain = _ANSWER_LINE.fullmatch(text, line, len(text.rstrip())) is not None
+    before = text[text.rfind("\n", 0, other.start) + 1 : other.start]
+    return plain and last.start > other.end and _ANSWER_SAID.search(before) is None
 
 
 def answers_otherwise(text: str, options: Options) -> bool:
@@ -225,7 +228,7 @@ def last_statement(text: str, options: Options) -> Reading | None:
     none = none_of_the_options(text)
     if not declared:
         return None
-    last = declared[-1]
+    last = next((reading for reading in declared if _broken(text, reading, declared[-1])), declared[-1])
     if none is not None and none.start > last.end and not any(_SAYS_NONE_OR_ALL.search(text) for text in options.texts):
         return none
     if last.letter is None:
@@ -233,7 +236,7 @@ def last_statement(text: str, options: Options) -> Reading | None:
     letters = [reading.letter for reading in declared if reading.letter]
     if len(set(letters)) > 2 or (len(set(letters)) == 2 and letters[-1] not in letters[:-1]):
         other = next(reading for reading in reversed(declared) if reading.letter not in (None, last.letter))
-        if _REVISES.search(text, other.end, max(other.end, last.start)):
+        if _REVISES.search(text, other.end, max(other.end, last.start)) or _last_word(text, other, last):
             return last
         line = text.rfind("\n", 0, last.start)
         before = text[max(line + 1, last.start - 160) : last.start]

@@ -11,6 +11,7 @@ import re
 from captionqa.core.answers.candidates import resolve
 from captionqa.core.answers.denial import NEGATIVE
 from captionqa.core.answers.letters import Reading
+from captionqa.core.answers.listing import is_item
 from captionqa.core.answers.options import LETTERS, Options
 from captionqa.core.answers.words import tokens
 
@@ -24,13 +25,15 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 _LABEL = re.compile(
-    r"(?<![\w'-])(?:(?i:option|choice)\s)?[(\[]?(?P<letter>[A-Z])\"?(?:[)\].:、]|选?项|(?=\s?\(?[✗✘❌×✓✔✅√错对]))"
+    r"(?<![\w'-])(?:(?i:option|choice)\s)?[(\[]?(?P<letter>[A-Z])\"?(?:[)\].:、]|选?项|(?=\s?\(?[✗✘❌×✓✔✅√错对])|(?=\s\|))"
 )
 _SIGNS_RIGHT = re.compile(
-    rf"\b(?i:{_RIGHT.split('|✓', maxsplit=1)[0]}|matches|fits)\b|[✓✔✅√]|正确|对|符合|^\s?是[。;,\s]*$"
+    rf"\b(?i:{_RIGHT.split('|✓', maxsplit=1)[0]}|matches|fits|supported|consistent|explains|accounts for|agrees)\b"
+    rf"|[✓✔✅√]|正确|对|符合|^\s?是[。;,\s]*$"
 )
 _SIGNS_WRONG = re.compile(
-    r"[✗✘❌×]|错|不|否|\b(?:eliminated?|mismatch|implausible|discard(?:ed)?|reject(?:ed)?|ruled out|excluded)\b",
+    r"[✗✘❌×]|错|不|否|\b(?:eliminated?|mismatch|implausible|discard(?:ed)?|reject(?:ed)?|ruled out|excluded"
+    r"|contradict(?:s|ed)?|irrelevant|unsupported|inconsistent)\b",
     re.IGNORECASE,
 )
 _TICKED = re.compile(r"(?m:^)[ \t\-*]{0,6}\[[xX✓✔]\](?=\s)")
@@ -110,6 +113,9 @@ def only_named(text: str, options: Options) -> Reading | None:
     named = list(_NAMED.finditer(text))
     letters = {match["letter"] for match in named} | set(_ANY_LETTER.findall(text))
     if len(letters) != 1 or not named or named[0]["letter"] not in options.letters:
+        return None
+    first = named[0].start()
+    if text[:first].strip() and is_item(text, first):
         return None
     letter = named[0]["letter"]
     index = LETTERS.index(letter)

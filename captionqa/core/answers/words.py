@@ -39,8 +39,13 @@ _SIGNS |= {
     "kilograms": "kg",
     "kilogram": "kg",
     "seconds": "s",
+    "hour": "h",
     "hours": "h",
+    "hr": "h",
+    "hrs": "h",
+    "minute": "min",
     "minutes": "min",
+    "mins": "min",
 }
 _SIGNS |= {"pi": "π", "times": "×", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "dollars": "$"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "01234567890123456789")
@@ -242,9 +247,14 @@ def _tokens(text: str, start: int, end: int) -> Iterator[Token]:
         yield Token(key, match.start(), match.end(), "=" + raw)
 
 
+_PARTICLE = re.compile("(?:입니다|이다|이에요|예요|가|이|은|는|을|를|와|과|도|로|의|에)$")
+
+
 def singular(token: Token) -> str:
     """«drumlin» for «drumlins»; not for «dog's», nor for short words and those in -ss, -us, -is."""
     word = token.key
+    if "\uac00" <= word[0] <= "\ud7af":
+        return _PARTICLE.sub("", word) or word
     plural = len(word) > 4 and word.endswith("s") and word[-2] not in "sui" and "'" not in token.exact
     return word[:-1] if plural and word.isalpha() else word
 
