@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from captionqa.core.answers.conclusions import VERDICTS, equation_around, sentence_value, unsolved
 from captionqa.core.answers.letters import Reason
-from captionqa.core.answers.spellings import has_name
+from captionqa.core.answers.spellings import has_name, without_option
 from captionqa.core.answers.stated import Stated, stated_answer, stated_as
 from captionqa.core.answers.values import Comparison, Different, Question, Rung, same
 from captionqa.core.choices import Gold, parse_gold
@@ -149,7 +149,8 @@ def _by_value(output: str, gold: Gold, finish_reason: str | None) -> Grade | Pen
 
 
 def _compared(gold: str, output: str, stated: Stated) -> Comparison:
-    """The answer as it is written; the equation it ends, where the gold is one; the value that a sentence says."""
+    """The answer as it is written; the equation it ends, where the gold is one; the text behind an option's
+    mark, or the value that a sentence says."""
     equation = equation_around(output, *stated.span)
     if equation is not None and ("=" in gold or unsolved(equation)):
         found = same(gold, equation)
@@ -158,6 +159,6 @@ def _compared(gold: str, output: str, stated: Stated) -> Comparison:
     found = same(gold, stated.text)
     if isinstance(found, Rung):
         return found
-    inner = sentence_value(stated.text)
+    inner = without_option(stated.text) or sentence_value(stated.text)
     by_value = same(gold, inner) if inner is not None else None
     return by_value if isinstance(by_value, Rung) else found  # a sentence is nothing for algebra

@@ -163,6 +163,9 @@ _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?°")
 _SPACES = re.compile(r"(?<!\d) | (?!\d)")
 _WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
 _ARTICLE = re.compile(r"(?:a|an|the) (?=[^\W\d_]{3})", re.IGNORECASE)
+_WAYS = {"street": "st", "avenue": "ave", "road": "rd", "boulevard": "blvd", "drive": "dr", "lane": "ln"}
+_WAYS |= {short: short for short in _WAYS.values()}
+"""The last words of street names."""
 _INDEX = re.compile(r"(?<=[A-Za-z])_(?=\d)")
 """«H_2O» is «H2O»; but a base is none: 101_2."""
 
@@ -238,13 +241,19 @@ def is_words(text: str) -> bool:
     return _WORDS.fullmatch(text) is not None
 
 
+def words_key(text: str) -> str:
+    """What two spellings of the same words share: «Oxford St» and «Oxford Street», «grey dogs» and «gray dog»."""
+    words = text.casefold().replace("-", " ").replace("grey", "gray").replace("colour", "color").split()
+    way = [_WAYS[words.pop()]] if len(words) > 1 and words[-1] in _WAYS else []
+    return " ".join([*(singular(word) for word in words), *way])
+
+
 def key(text: str) -> str:
     """What two cleaned texts share when they are the same but for blanks, and words but for case, hyphens and an
     article."""
     text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
     if is_words(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
-        words = text.casefold().replace("-", " ").replace("grey", "gray").replace("colour", "color").split()
-        return " ".join(singular(word) for word in words)
+        return words_key(text)
     if "\\" not in text:
         text = _INDEX.sub("", text)
     return _SPACES.sub("", text)

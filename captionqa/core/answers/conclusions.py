@@ -67,18 +67,22 @@ _CLAUSE = re.compile(
 _TRAILER = re.compile(
     r",\s(?:which|where|with|as|because|since)\b[^=\d\n]*$|(?<=[.!。])\s*\([^()\n]*\)\s*$|\s\([a-z]+\s[^()=\d\n]*\)[.\s]*$"
 )
-WHY = re.compile(r",?\s(?:because|since|given that)\b|,?\s?因为", re.IGNORECASE)
+WHY = re.compile(
+    r",?\s(?:because|since|given that|as (?:indicated|shown|seen|stated|written|displayed|evidenced) (?:by|in|on|from))\b"
+    r"|,?\s?因为",
+    re.IGNORECASE,
+)
 # «It is red.», «The car is red.», «It costs $15.», «ABCD is a rhombus.»: a sentence around a value.
 _SENTENCE = re.compile(
     r"(?:it|they|he|she|this|that|these|those|there|(?-i:[A-Z]{1,5}|[a-z])"
     r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+){1,6}?)"
-    r"(?:'s|'re|\s(?:is|are|was|were|costs|weighs|measures|equals|shows|says|reads|belongs to|acts as|represents"
+    r"(?:'s|'re|\s(?:(?:is|are|was|were)\s(?:going to|headed (?:to|for)|heading to|located (?:in|on|at))|is|are|was|were|costs|weighs|measures|equals|shows|says|reads|belongs to|acts as|represents"
     r"|becomes))\s(?P<value>[^?!;:\n]+?)"
     r"[.\s]*|[^,，。;:是不]{0,20}(?:是|为|有|占|等于)\s?(?P<chinese>(?:[^,，。;?是为不()]|\([^()]*\)){1,24}?)[.。\s]*"
     r"|(?!note|hint|step|question|example|given|recall|remember)[A-Z][A-Za-z ]{1,30}:\s(?P<labelled>[^:;?!\n]+?)[.\s]*",
     re.IGNORECASE,
 )
-_NO_SENTENCE = re.compile(
+NO_SENTENCE = re.compile(
     r"\b(?:not?|none|never|nothing|neither|nor|nobody|cannot|false|incorrect|wrong|other|opposite|except|without|hardly"
     r"|if|unless|or|but|only|most|least|maximum|minimum|instead|rather|than|more|less|too|enough|almost"
     r"|nearly|that is|which is)\b|n't\b|\?|没|无法|不|如果|吗|大于|小于|超过|至少|至多|少于|多于|以上|以下|几乎",
@@ -86,7 +90,7 @@ _NO_SENTENCE = re.compile(
 )
 # «The equation has no solution.»
 _NOTHING = re.compile(r"\bha(?:s|ve) (?P<value>no (?:real )?(?:solutions?|roots?))[.\s]*$")
-_SUPPOSED = re.compile(
+SUPPOSED = re.compile(
     r"\b(?:let|suppose|assum\w+|given|would|could|might|may|should|maybe|perhaps|try)\b", re.IGNORECASE
 )
 _WORDS = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
@@ -296,7 +300,7 @@ def _stated(line: str, begin: int, *, words: bool, so: bool) -> Range | None:
         and so
         and len(PLAIN_WORDS.findall(clause)) <= 3
         and len(clause) <= SHORT_CHARS
-        and not _NO_SENTENCE.search(clause)
+        and not NO_SENTENCE.search(clause)
     ):
         found = 0, len(clause.rstrip(" .。"))
     return (begin + found[0], begin + found[1]) if found and found[1] else None
@@ -324,14 +328,14 @@ def _sentence(text: str) -> Range | None:
         return None
     name = str(match.lastgroup)
     subject_only = match[name].strip().casefold() in VERDICTS  # «The statement is false.»
-    if _NO_SENTENCE.search(text[: match.start(name)] if subject_only else text):
+    if NO_SENTENCE.search(text[: match.start(name)] if subject_only else text):
         return None
     return match.span(name)
 
 
 def _amount(text: str, *, bare: bool = False) -> Range | None:
     """The only amount of a text that compares, doubts and supposes nothing; with ``bare`` it may be all of it."""
-    if len(text) > 300 or _NO_SENTENCE.search(text) or _SUPPOSED.search(text):
+    if len(text) > 300 or NO_SENTENCE.search(text) or SUPPOSED.search(text):
         return None
     found = list(_amounts(text))
     if len(found) != 1:

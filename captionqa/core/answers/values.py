@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from captionqa.core.answers.cleaning import as_formula, clean, is_words, key
+from captionqa.core.answers.cleaning import as_formula, clean, is_words, key, words_key
 from captionqa.core.answers.formulas import FUNCTIONS, has_words, other_case, split_unit
 from captionqa.core.answers.quantities import is_label, quantity, same_quantity, same_ratio
 from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, chain, shape
@@ -113,9 +113,9 @@ def _same(gold: str, answer: str) -> Comparison:
 
 def _same_capitals(first: str, second: str) -> bool:
     """«STOP» is «stop» and «USA» is «usa»; «ABC» is not «abc», where letters name options, points or variables."""
-    if first.casefold() != second.casefold() or not (first.isupper() or second.isupper()):
+    if not (first.isupper() or second.isupper()) or not (is_words(first) and is_words(second)):
         return False
-    if not (is_words(first) and is_words(second)) or sum(char.isalpha() for char in first) < 3:
+    if words_key(first) != words_key(second) or sum(char.isalpha() for char in first) < 3:
         return False
     capitals = first.upper()
     return not (_LETTER_LIST.fullmatch(capitals) or capitals in _ALPHABET or first.lower() in FUNCTIONS)
