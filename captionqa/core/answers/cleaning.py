@@ -142,6 +142,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"^\s*(\d+(?:\.\d+)?)\s?(?:[\"″]|'')\s*$", r"\1 in"),
         (r"^\s*(\d+(?:\.\d+)?)\s?['′]\s*$", r"\1 ft"),
         (r"^\s*the\s(\w+)\sone\s*$", r"\1"),
+        (r"^\s*(?:#|(?i:number|no\.)\s)\s?(?=\d+\s*$)", ""),
         (r"^\s*on\s(?=[A-Z][a-z]+day\b)", ""),
         (r"\\log\s?_\s?\{?e\}?(?![A-Za-z])", r"\\ln "),
         (r"\\angle\s?([A-Z])([A-Z])([A-Z])(?![A-Za-z])", _angle),
@@ -166,6 +167,8 @@ _ARTICLE = re.compile(r"(?:a|an|the) (?=[^\W\d_]{3})", re.IGNORECASE)
 _WAYS = {"street": "st", "avenue": "ave", "road": "rd", "boulevard": "blvd", "drive": "dr", "lane": "ln"}
 _WAYS |= {short: short for short in _WAYS.values()}
 """The last words of street names."""
+_TITLE = re.compile(r"(?=.*(?<![A-Za-z])[A-Za-z]{4})[A-Za-z]+(?:(?:\.?\s|-(?=[A-Za-z]))(?:[A-Za-z]+|\d+))+")
+"""«Speed Limit 40», «Dr. Smith»: words and numbers, where case and full stops say nothing but in a unit."""
 _INDEX = re.compile(r"(?<=[A-Za-z])_(?=\d)")
 """«H_2O» is «H2O»; but a base is none: 101_2."""
 
@@ -254,6 +257,11 @@ def key(text: str) -> str:
     text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
     if is_words(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
         return words_key(text)
+    if _TITLE.fullmatch(text):
+        return words_key(text)
+    if _TITLE.fullmatch(text):
+        words = re.split(r"[.\s-]+", text)
+        return " ".join(word if len(word) < 4 and known(word) else word.casefold() for word in words)
     if "\\" not in text:
         text = _INDEX.sub("", text)
     return _SPACES.sub("", text)

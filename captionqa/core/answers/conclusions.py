@@ -16,7 +16,10 @@ from captionqa.core.answers.quantities import COUNTED, quantity
 from captionqa.core.answers.units import known
 
 SHORT_CHARS = 80
-SENTENCE_WORDS = 8
+SENTENCE_WORDS = 16
+_CLAUSE_WORDS = 8
+_NAME_WORDS = 4
+"""What a longer sentence may say: «The name of the shop on the left side of the street is Green Corner.»"""
 _LINE_CHARS = 2000
 _LIST_CHARS = 300
 _REACH = 200
@@ -68,16 +71,17 @@ _TRAILER = re.compile(
     r",\s(?:which|where|with|as|because|since)\b[^=\d\n]*$|(?<=[.!。])\s*\([^()\n]*\)\s*$|\s\([a-z]+\s[^()=\d\n]*\)[.\s]*$"
 )
 WHY = re.compile(
-    r",?\s(?:because|since|given that|as (?:indicated|shown|seen|stated|written|displayed|evidenced) (?:by|in|on|from))\b"
-    r"|,?\s?因为",
+    r",?\s(?:because|since|given that"
+    r"|as (?:indicated|shown|seen|stated|written|displayed|evidenced) (?:by|in|on|from))\b|,?\s?因为",
     re.IGNORECASE,
 )
 # «It is red.», «The car is red.», «It costs $15.», «ABCD is a rhombus.»: a sentence around a value.
 _SENTENCE = re.compile(
     r"(?:it|they|he|she|this|that|these|those|there|(?-i:[A-Z]{1,5}|[a-z])"
-    r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+){1,6}?)"
-    r"(?:'s|'re|\s(?:(?:is|are|was|were)\s(?:going to|headed (?:to|for)|heading to|located (?:in|on|at))|is|are|was|were|costs|weighs|measures|equals|shows|says|reads|belongs to|acts as|represents"
-    r"|becomes))\s(?P<value>[^?!;:\n]+?)"
+    r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+){1,12}?)"
+    r"(?:'s|'re|\s(?:(?:is|are|was|were)(?:\s(?:going to|headed (?:to|for)|heading to|located (?:in|on|at)|painted))?"
+    r"|costs|weighs|measures|equals|shows|(?:says|reads):?|belongs to|acts as|represents"
+    r"|becomes))\s(?P<value>[^?!;:\n]+?)(?:\sin colou?r)?"
     r"[.\s]*|[^,，。;:是不]{0,20}(?:是|为|有|占|等于)\s?(?P<chinese>(?:[^,，。;?是为不()]|\([^()]*\)){1,24}?)[.。\s]*"
     r"|(?!note|hint|step|question|example|given|recall|remember)[A-Z][A-Za-z ]{1,30}:\s(?P<labelled>[^:;?!\n]+?)[.\s]*",
     re.IGNORECASE,
@@ -323,10 +327,13 @@ def sentence_value(text: str) -> str | None:
 
 
 def _sentence(text: str) -> Range | None:
-    match = _SENTENCE.fullmatch(text) if len(PLAIN_WORDS.findall(text)) <= SENTENCE_WORDS else None
+    words = len(PLAIN_WORDS.findall(text))
+    match = _SENTENCE.fullmatch(text) if words <= SENTENCE_WORDS else None
     if match is None:
         return None
     name = str(match.lastgroup)
+    if words > _CLAUSE_WORDS and len(PLAIN_WORDS.findall(match[name])) > _NAME_WORDS:
+        return None
     subject_only = match[name].strip().casefold() in VERDICTS  # «The statement is false.»
     if NO_SENTENCE.search(text[: match.start(name)] if subject_only else text):
         return None

@@ -25,7 +25,7 @@ _WORD = (
 _LEADS = re.compile(
     rf"(?:\b(?:is|are|was|were|says?|reads?|states?|displays?|shows?|spells?|bears?|has|have|contains?|features?|wears?"
     rf"|(?:is|are|was|were)\s(?:named|called|titled|labell?ed|marked))(?:\s{_WORD})?|\bwith\s{_WORD})[:,]?\s{{1,2}}#?$"
-    r"|(?:写着|写的是|显示(?:的是|为)?|印着|标着|叫做?|名为|是|为):?\s?$",
+    rf"|^{_WORD}\s#?$|(?:写着|写的是|显示(?:的是|为)?|印着|标着|叫做?|名为|是|为):?\s?$",
     re.IGNORECASE,
 )
 # What may follow: where it stands.
@@ -35,7 +35,7 @@ _WHERE = re.compile(
 )
 _HARMLESS = re.compile(
     r"^(?:in|on|at|under|above|below|behind|near|based on|according to)\s[a-z' -]{1,60},"
-    r"|\b(?:there|he|she|it)\s(?:is|are|was|were)\b|\b(?:is|are|was|were)\s(?:wearing|holding)\b",
+    r"|\b(?:there|he|she|it|that|which)\s(?:is|are|was|were)\b|\b(?:is|are|was|were)\s(?:wearing|holding)\b",
     re.IGNORECASE,
 )
 # A second statement, or a doubtful one.

@@ -11,7 +11,8 @@ from captionqa.core.answers.cleaning import clean
 from captionqa.core.answers.quantities import quantity, same_quantity
 
 _NAMED = re.compile(
-    r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-zΑ-ω](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\))?)\s?="
+    r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-zΑ-ω](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\)|\(-?\d+\))?"
+    r"|\|(?:[A-Z]{2}|\s?[a-z]\s?[+-]\s?[a-z]\s?|[^|=<>]*\\(?:vec|overrightarrow)(?![A-Za-z])[^|=<>]*)\|)\s?="
     r"\s?(?P<rest>[^=<>≤≥]+)"
 )
 _SCORE = re.compile(r"\d+\s?([-:])\s?\d+")
@@ -28,7 +29,9 @@ _RESTATED = re.compile(
     r"|,?\s(?:or|that is,?|i\.e\.,?)\s(?P<other>.+))"
 )
 _TWICE = re.compile(r"\(| or |that is|i\.e\.")
-_OPTION_MARK = re.compile(r"\s*(?:\*\*)?\(?[A-J]\)\s+(?=[\w$\"'\\]|-\d)(?!(?:or|and|is|are|to)\b|\\(?:cdot|times)\b)")
+_OPTION_MARK = re.compile(
+    r"(?:\(?[A-J]\)\s+(?=[\w$\"'\\]|-\d)|[A-J]\.\s+(?=[a-z\d$\\]))(?!(?:or|and|is|are|to)\b|\\(?:cdot|times)\b)"
+)
 _ANY_MARK = re.compile(r"(?<!\w)\(?[A-J][).:]")
 _FUNCTION = re.compile(r"[a-z]\(x\)")
 _MAX_CHARS = 400
@@ -70,6 +73,7 @@ def without_name(first: str, second: str) -> tuple[str, str]:
 
 def without_option(text: str) -> str | None:
     """«surplus» of «(B) surplus», where the choices are not known; None without a mark, or with several."""
+    text = clean(text)
     mark = _OPTION_MARK.match(text)
     rest = text[mark.end() :] if mark else ""
     return rest if rest and not _ANY_MARK.search(rest) else None

@@ -45,7 +45,7 @@ _JSON = re.compile(
 )
 _EMPTY_SET = re.compile(r"\$?\\?\{\s*\\?\}\$?")
 _ITEMS = re.compile(r"(?:-\s[^\n]{1,80}\n[ \t]*){1,12}(?=-\s)")
-_WORKING = re.compile(r"=|\b(?:is|are|has|have|we|since|there|step|first)\b|,[\u4e00-\u9fff]|[解得由因]", re.IGNORECASE)
+_WORKING = re.compile(r"\b(?:we|since|step|first|let)\b|,[\u4e00-\u9fff]|[解得由因]", re.IGNORECASE)
 _UNSTATED = re.compile(r"(?:not|unknown|unclear)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(
     r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where|with)\b|\s(?:because|since)\b"
@@ -193,12 +193,12 @@ def _declared(text: str, *, cut: bool) -> Found | None:
 
 def _worked_out(text: str, found: Found) -> Found:
     """What «Answer: we get a = 1 or a = -3. But a > 0, so a = 1.» concludes: the answer begins by working it out."""
-    method, start, end = found
+    _, start, end = found
     line = last_line(text)
     if text[:start].rstrip(" \n$*")[-1:] not in (":", "】") or not _WORKING.search(text, start, end) or line is None:
         return found
     concluding = concludes(text[slice(*line)]) and _last_line(text)
-    return concluding if concluding and concluding[1] >= end else (method, start, end)
+    return concluding if concluding and concluding[1] > start else found
 
 
 def _corrected(text: str, found: Found, *, cut: bool) -> Found | None:
