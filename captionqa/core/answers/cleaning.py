@@ -168,7 +168,11 @@ _WAYS = {"street": "st", "avenue": "ave", "road": "rd", "boulevard": "blvd", "dr
 _WAYS |= {short: short for short in _WAYS.values()}
 """The last words of street names."""
 _TITLE = re.compile(r"(?=.*(?<![A-Za-z])[A-Za-z]{4})[A-Za-z]+(?:(?:\.?\s|-(?=[A-Za-z]))(?:[A-Za-z]+|\d+))+")
-"""«Speed Limit 40», «Dr. Smith»: words and numbers, where case and full stops say nothing but in a unit."""
+"""«Speed Limit 40», «Dr. Smith»: words and numbers, where case and full stops say nothing."""
+_SMALL_WORDS = frozenset(
+    ["st", "mt", "dr", "mr", "ms", "mrs", "of", "the", "and", "to", "in", "on", "at", "by", "for", "no"]
+)
+"""Those that are words in such a text, where other short ones may be units: «5 mW»."""
 _INDEX = re.compile(r"(?<=[A-Za-z])_(?=\d)")
 """«H_2O» is «H2O»; but a base is none: 101_2."""
 
@@ -258,10 +262,8 @@ def key(text: str) -> str:
     if is_words(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
         return words_key(text)
     if _TITLE.fullmatch(text):
-        return words_key(text)
-    if _TITLE.fullmatch(text):
         words = re.split(r"[.\s-]+", text)
-        return " ".join(word if len(word) < 4 and known(word) else word.casefold() for word in words)
+        return " ".join(word.casefold() if len(word) > 3 or word.casefold() in _SMALL_WORDS else word for word in words)
     if "\\" not in text:
         text = _INDEX.sub("", text)
     return _SPACES.sub("", text)

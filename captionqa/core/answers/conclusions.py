@@ -19,7 +19,11 @@ SHORT_CHARS = 80
 SENTENCE_WORDS = 16
 _CLAUSE_WORDS = 8
 _NAME_WORDS = 4
-"""What a longer sentence may say: «The name of the shop on the left side of the street is Green Corner.»"""
+# Only names are said in longer sentences: «The name of the shop on the left side of the street is Green Corner.»
+_NAMING = re.compile(
+    r"(?:the|its)\s(?:[a-z]+\s){0,2}(?:name|word|title|brand|text|label|message|company|airline|team|city|country)\b",
+    re.IGNORECASE,
+)
 _LINE_CHARS = 2000
 _LIST_CHARS = 300
 _REACH = 200
@@ -87,7 +91,7 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 NO_SENTENCE = re.compile(
-    r"\b(?:not?|none|never|nothing|neither|nor|nobody|cannot|false|incorrect|wrong|other|opposite|except|without|hardly"
+    r"\b(?:not?|none|never|nothing|neither|nor|nobody|cannot|false(?:ly)?|incorrect(?:ly)?|wrong(?:ly)?|other|opposite|except|without|hardly"
     r"|if|unless|or|but|only|most|least|maximum|minimum|instead|rather|than|more|less|too|enough|almost"
     r"|nearly|that is|which is)\b|n't\b|\?|没|无法|不|如果|吗|大于|小于|超过|至少|至多|少于|多于|以上|以下|几乎",
     re.IGNORECASE,
@@ -332,7 +336,7 @@ def _sentence(text: str) -> Range | None:
     if match is None:
         return None
     name = str(match.lastgroup)
-    if words > _CLAUSE_WORDS and len(PLAIN_WORDS.findall(match[name])) > _NAME_WORDS:
+    if words > _CLAUSE_WORDS and (not _NAMING.match(text) or len(PLAIN_WORDS.findall(match[name])) > _NAME_WORDS):
         return None
     subject_only = match[name].strip().casefold() in VERDICTS  # «The statement is false.»
     if NO_SENTENCE.search(text[: match.start(name)] if subject_only else text):
@@ -389,7 +393,7 @@ def unsolved(equation: str) -> bool:
     if "value of" in left:
         return False
     left = _LEADING_WORDS.sub("", left, count=1) if _LEADING_WORDS.match(left) else left
-    letters = re.findall(r"[A-Za-z]+", _COMMAND.sub(" ", re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)))
+    letters = re.findall(r"[A-Za-zΑ-ω]+", _COMMAND.sub(" ", re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)))
     alone = len(set(letters)) == 1 and len(letters[0]) == 1 and letters[0].islower()
     named = left.strip(" $\\(").startswith(f"{letters[0]}(") if alone else False  # «f(3) = 5»
     return alone and not named and _OPERATED.search(re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)) is not None

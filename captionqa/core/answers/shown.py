@@ -19,7 +19,8 @@ _VALUE = re.compile(
 _PARTICIPLE = r"(?:written|printed|painted|displayed|shown|seen|engraved|stamped|embroidered|indicated|visible)"
 _PLACE = r"(?:on|in|at|across|above|below|under|over|along|near|next to|underneath|beneath)"
 _WORD = (
-    r"(?:the\s|a\s)?(?:(?!(?:in|on|at|of|from|by|to|for|with|and|near)\b)[a-z]+\s){0,2}?"
+    r"(?:the\s|a\s)?(?:(?!(?:in|on|at|of|from|by|to|for|with|and|near|question|problem"
+    r"|step|row|column|figure|page|line|option|part|chapter|case)\b)[a-z]+\s){0,2}?"
     r"(?:words?|text|names?|letters?|phrase|title|message|label|number)"
 )
 _LEADS = re.compile(
@@ -41,8 +42,8 @@ _HARMLESS = re.compile(
 # A second statement, or a doubtful one.
 _MORE = re.compile(
     r"\b(?:is|are|was|were|says?|reads?|states?|means?|stands|named|called|and|while|think\w*|thought|believ\w+|claim\w*"
-    r"|guess\w*|seem\w*|appears? to|used to|once|formerly|previously|originally|mistak\w+|misread\w*|similar|like"
-    r"|before|after|between|either|both|spelled|backwards?|translat\w+|crossed|replaced"
+    r"|guess\w*|seem\w*|appears? to|used to|once|formerly|previously|originally|mistak\w+|revers\w*|upside|mirror\w*"
+    r"|as an?|misread\w*|similar|like|before|after|between|either|both|spelled|backwards?|translat\w+|crossed|replaced"
     rf"|{'|'.join(sorted(NUMBER_WORDS - {'one', 'second'}))})\b|[,;!]|[.](?=\s)|是|说",
     re.IGNORECASE,
 )
@@ -63,6 +64,8 @@ def shown(text: str) -> tuple[int, int] | None:
     where = _WHERE.fullmatch(after)
     if lead is None or where is None:
         return None
+    if lead.group().startswith("with") and not _HARMLESS.search(before):
+        return None  # «the man with the number 17 on his back» is no sentence
     rest = f"{before[: lead.start()]} | {after.removeprefix(' is')}"
     if NO_SENTENCE.search(rest) or SUPPOSED.search(rest) or _MORE.search(_HARMLESS.sub(" ", rest)):
         return None

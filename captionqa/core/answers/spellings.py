@@ -71,6 +71,13 @@ def without_name(first: str, second: str) -> tuple[str, str]:
     return first, second
 
 
+def other_name(first: str, second: str) -> bool:
+    """Whether these are values of two different symbols: «f(2) = 3» and «f(3) = 3»."""
+    left, right = _NAMED.fullmatch(first), _NAMED.fullmatch(second)
+    names = [sorted(match["name"].replace(" ", "").strip("|")) for match in (left, right) if match]
+    return len(names) == 2 and names[0] != names[1]
+
+
 def without_option(text: str) -> str | None:
     """«surplus» of «(B) surplus», where the choices are not known; None without a mark, or with several."""
     text = clean(text)

@@ -17,7 +17,7 @@ from captionqa.core.answers.cleaning import as_formula, clean, is_words, key, wo
 from captionqa.core.answers.formulas import FUNCTIONS, has_words, other_case, split_unit
 from captionqa.core.answers.quantities import is_label, quantity, same_quantity, same_ratio
 from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, chain, shape
-from captionqa.core.answers.spellings import aligned, spellings, without_name
+from captionqa.core.answers.spellings import aligned, other_name, spellings, without_name
 from captionqa.core.answers.units import NO_UNIT
 
 MAX_CHARS = 400
@@ -272,6 +272,8 @@ def _formulas(first: str, second: str) -> Comparison:
     left, left_unit = split_unit(first)
     right, right_unit = split_unit(second)
     if any(_NUMBERS_JOINED.fullmatch(side.replace(" ", "")) for side in (first, second, left, right)):
+        return _DIFFERENT
+    if other_name(first, second):
         return _DIFFERENT
     if ("=" in first) != ("=" in second):  # «2x = 0» has no value that algebra could compare with 0
         return _DIFFERENT
