@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from captionqa.core.answers.conclusions import VERDICTS, equation_around, sentence_value, unsolved
-from captionqa.core.answers.letters import Reason
+from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.spellings import has_name, without_option
 from captionqa.core.answers.stated import Stated, stated_answer, stated_as
 from captionqa.core.answers.values import Comparison, Different, Question, Rung, same
@@ -159,6 +159,7 @@ def _compared(gold: str, output: str, stated: Stated) -> Comparison:
     found = same(gold, stated.text)
     if isinstance(found, Rung):
         return found
-    inner = without_option(stated.text) or sentence_value(stated.text)
+    behind = without_option(stated.text) if stated.method is not Method.LAST_LINE else None  # the last of all options?
+    inner = behind or sentence_value(stated.text)
     by_value = same(gold, inner) if inner is not None else None
     return by_value if isinstance(by_value, Rung) else found  # a sentence is nothing for algebra

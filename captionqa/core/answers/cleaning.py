@@ -76,6 +76,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<!\\)\\(?:[,;:! ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|~", " "),
         (rf"^([^$]*?)\\?\$\s?{_AMOUNT}([^$]*)$", r"\1\2 dollars \3"),
         (rf"\\\$\s?{_AMOUNT}", r" \1 dollars "),
+        (rf"^\s*USD\s?{_AMOUNT}\s*$", r"\1 dollars"),
+        (rf"^\s*(RM|Rs\.?|INR|EUR|GBP|HKD|SGD)\s?{_AMOUNT}\s*$", r"\2 \1"),
         (rf"([€£¥])\s?{_AMOUNT}", r"\2 \1"),
         (r"\\[()\[\]]|\$(?!\d)|(?<!\\)\$", " "),
         (r"\\\$", " "),
@@ -164,6 +166,7 @@ _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?°")
 _SPACES = re.compile(r"(?<!\d) | (?!\d)")
 _WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
 _ARTICLE = re.compile(r"(?:a|an|the) (?=[^\W\d_]{3})", re.IGNORECASE)
+_VERDICTS = {"yes": "true", "true": "true", "no": "false", "false": "false", "是": "true", "否": "false"}
 _WAYS = {"street": "st", "avenue": "ave", "road": "rd", "boulevard": "blvd", "drive": "dr", "lane": "ln"}
 _WAYS |= {short: short for short in _WAYS.values()}
 """The last words of street names."""
@@ -259,7 +262,9 @@ def key(text: str) -> str:
     """What two cleaned texts share when they are the same but for blanks, and words but for case, hyphens and an
     article."""
     text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
-    if is_words(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
+    if text.lower() in _VERDICTS:
+        return _VERDICTS[text.lower()]
+    if is_words(text) and not text.isupper():
         return words_key(text)
     if _TITLE.fullmatch(text):
         words = re.split(r"[.\s-]+", text)

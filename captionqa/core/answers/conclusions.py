@@ -82,11 +82,12 @@ WHY = re.compile(
 # «It is red.», «The car is red.», «It costs $15.», «ABCD is a rhombus.»: a sentence around a value.
 _SENTENCE = re.compile(
     r"(?:it|they|he|she|this|that|these|those|there|(?-i:[A-Z]{1,5}|[a-z])"
-    r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+){1,12}?)"
-    r"(?:'s|'re|\s(?:(?:is|are|was|were)(?:\s(?:going to|headed (?:to|for)|heading to|located (?:in|on|at)|painted))?"
+    r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+(?:'s)?){1,12}?)"
+    r"(?:'s(?!.*\s(?:is|are|was|were|says|reads)\s)|'re|\s(?:(?:is|are|was|were)"
+    r"(?:\s(?:going to|headed (?:to|for)|heading to|located (?:in|on|at)|painted|named|called))?"
     r"|costs|weighs|measures|equals|shows|(?:says|reads):?|belongs to|acts as|represents"
     r"|becomes))\s(?P<value>[^?!;:\n]+?)(?:\sin colou?r)?"
-    r"[.\s]*|[^,，。;:是不]{0,20}(?:是|为|有|占|等于)\s?(?P<chinese>(?:[^,，。;?是为不()]|\([^()]*\)){1,24}?)[.。\s]*"
+    r"[.\s]*|[^,，。;:是不]{0,20}(?:是|为|有|占|等于|叫做?)\s?(?P<chinese>(?:[^,，。;?是为不()]|\([^()]*\)){1,24}?)[.。\s]*"
     r"|(?!note|hint|step|question|example|given|recall|remember)[A-Z][A-Za-z ]{1,30}:\s(?P<labelled>[^:;?!\n]+?)[.\s]*",
     re.IGNORECASE,
 )
@@ -395,7 +396,9 @@ def unsolved(equation: str) -> bool:
     left = _LEADING_WORDS.sub("", left, count=1) if _LEADING_WORDS.match(left) else left
     letters = re.findall(r"[A-Za-zΑ-ω]+", _COMMAND.sub(" ", re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)))
     alone = len(set(letters)) == 1 and len(letters[0]) == 1 and letters[0].islower()
-    named = left.strip(" $\\(").startswith(f"{letters[0]}(") if alone else False  # «f(3) = 5»
+    named = (
+        alone and re.fullmatch(rf"[\s$\\(]*{letters[0]}'?\((?![^()]*{letters[0]})[^()]*\)\s*", left) is not None
+    )  # «f(3) = 5»
     return alone and not named and _OPERATED.search(re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)) is not None
 
 

@@ -17,7 +17,10 @@ _VALUE = re.compile(
     r"|(?<=\bnumber )#?(?P<number>\d[\d,]*)(?![\w%°/:.,-]*\w)",
 )
 _PARTICIPLE = r"(?:written|printed|painted|displayed|shown|seen|engraved|stamped|embroidered|indicated|visible)"
-_PLACE = r"(?:on|in|at|across|above|below|under|over|along|near|next to|underneath|beneath)"
+_PLACE = (
+    r"(?:on|at|across|along|over|near)\s[a-z' -]*|in (?:the (?:image|picture|photo|middle|center|background|foreground)"
+    r"|(?:[a-z]+ ){1,3}letters)[a-z' -]*"
+)
 _WORD = (
     r"(?:the\s|a\s)?(?:(?!(?:in|on|at|of|from|by|to|for|with|and|near|question|problem"
     r"|step|row|column|figure|page|line|option|part|chapter|case)\b)[a-z]+\s){0,2}?"
@@ -25,20 +28,23 @@ _WORD = (
 )
 _LEADS = re.compile(
     rf"(?:\b(?:is|are|was|were|says?|reads?|states?|displays?|shows?|spells?|bears?|has|have|contains?|features?|wears?"
-    rf"|(?:is|are|was|were)\s(?:named|called|titled|labell?ed|marked))(?:\s{_WORD})?|\bwith\s{_WORD})[:,]?\s{{1,2}}#?$"
+    rf"|indicates?|(?:is|are|was|were)\s(?:named|called|titled|labell?ed|marked))(?:\s{_WORD})?|\bwith\s{_WORD}|\b(?:saying|reading|stating))"
+    r"[:,]?\s{1,2}#?$"
     rf"|^{_WORD}\s#?$|(?:写着|写的是|显示(?:的是|为)?|印着|标着|叫做?|名为|是|为):?\s?$",
     re.IGNORECASE,
 )
 # What may follow: where it stands.
 _WHERE = re.compile(
-    rf"(?:\s(?:is\s)?{_PARTICIPLE})?(?:\s{_PLACE}\s[a-z' -]*)?|,\sas\s{_PARTICIPLE}\s[a-z' -]*"
+    rf"(?:\s(?:is\s)?{_PARTICIPLE})?(?:\s(?:{_PLACE}))?|,\sas\s{_PARTICIPLE}\s[a-z' -]*"
     r"|\s?的?(?:字样|[一两二三四几]个?字)"
 )
 _HARMLESS = re.compile(
     r"^(?:in|on|at|under|above|below|behind|near|based on|according to)\s[a-z' -]{1,60},"
-    r"|\b(?:there|he|she|it|that|which)\s(?:is|are|was|were)\b|\b(?:is|are|was|were)\s(?:wearing|holding)\b",
+    r"|\b(?:there|that|which)\s(?:is|are|was|were)\b|\b(?:is|are|was|were)\swearing\b",
     re.IGNORECASE,
 )
+_HELD = re.compile(r"with|(?:say|read|stat)ing")
+_LISTED = re.compile(r"\b(?:words?|lists?|lines?|text)\b")
 # A second statement, or a doubtful one.
 _MORE = re.compile(
     r"\b(?:is|are|was|were|says?|reads?|states?|means?|stands|named|called|and|while|think\w*|thought|believ\w+|claim\w*"
@@ -64,10 +70,11 @@ def shown(text: str) -> tuple[int, int] | None:
     where = _WHERE.fullmatch(after)
     if lead is None or where is None:
         return None
-    if lead.group().startswith("with") and not _HARMLESS.search(before):
+    if _HELD.match(lead.group()) and not _HARMLESS.search(before):
         return None  # «the man with the number 17 on his back» is no sentence
-    rest = f"{before[: lead.start()]} | {after.removeprefix(' is')}"
-    if NO_SENTENCE.search(rest) or SUPPOSED.search(rest) or _MORE.search(_HARMLESS.sub(" ", rest)):
+    said = _HARMLESS.sub(" ", f"{before} | {after}")
+    more = _MORE.search(_HARMLESS.sub(" ", f"{before[: lead.start()]} | {after.removeprefix(' is')}"))
+    if more or NO_SENTENCE.search(said) or SUPPOSED.search(said) or _LISTED.search(after):
         return None
     found = value.span(str(value.lastgroup))
     inner = text[slice(*found)].rstrip(" .,!。")

@@ -12,7 +12,8 @@ from captionqa.core.answers.quantities import quantity, same_quantity
 
 _NAMED = re.compile(
     r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-zΑ-ω](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\)|\(-?\d+\))?"
-    r"|\|(?:[A-Z]{2}|\s?[a-z]\s?[+-]\s?[a-z]\s?|[^|=<>]*\\(?:vec|overrightarrow)(?![A-Za-z])[^|=<>]*)\|)\s?="
+    r"|\|(?:[A-Z]{2}|\s?[a-z]\s?[+-]\s?[a-z]\s?|[^|=<>]*\\(?:vec|overrightarrow)(?![A-Za-z])[^|=<>]*)\|"
+    r"|\\(?:sin|cos|tan|cot)\s?\(?(?:\d\s?)?(?:[A-Za-zΑ-ω]|\\[a-z]+)\)?)\s?="
     r"\s?(?P<rest>[^=<>≤≥]+)"
 )
 _SCORE = re.compile(r"\d+\s?([-:])\s?\d+")

@@ -35,9 +35,9 @@ _DECLARED = re.compile(
     r"|\bans[.:](?=\s)|(?:答案|结果)\*{0,2}\s?(?:应该|应)?(?:是|为|:|】)\s{0,3}:?|答:",
     re.IGNORECASE,
 )
-# «A: 14» after a question is no option, unless a «B:» follows.
-_ANSWER_MARK = re.compile(r"^[ \t*]{0,4}A:(?=[ \t*])", re.MULTILINE)
-_OTHER_MARK = re.compile(r"(?<!\w)B\s?[:.)]|\(B\b|(?<!\w)C:")
+# «A: 14» after a question is neither an option nor a point, unless others follow.
+_ANSWER_MARK = re.compile(r"^[ \t*]{0,4}A:(?=[ \t*$\d-])", re.MULTILINE)
+_OTHER_MARK = re.compile(r"(?<!\w)(?:[B-PR-Z]:|B[.)]\s)|\(B\)")
 _CHINESE_CLAUSES = re.compile(r"[,;。](?=[\u4e00-\u9fff])")
 _JSON = re.compile(
     r"\"(?:final[_ ]?)?answer\"\s{0,4}:\s{0,4}(?:\"(?P<text>(?:[^\"\\\n]|\\.){1,400})\"|(?P<bare>-?[\d.]+|true|false))",

@@ -76,14 +76,16 @@ _NUMBERS_JOINED = re.compile(
 # What algebra drops or works out, though it is what was meant: primes and inches, «0.333…», limits, a loose sign,
 # «3+4=7», times of day, numbers to a base, «≥ 5».
 _NO_ALGEBRA = re.compile(
-    r"[?'\"′″]|\\(?:ldots|cdots|dots|prime|to|rightarrow)(?![A-Za-z])|→|\.\.|[+\-*]\s*$|^[^A-Za-z\\]*\d[^A-Za-z\\]*=[^A-Za-z\\]*$"
+    r"[?'\"′″#]|\\(?:ldots|cdots|dots|prime|to|rightarrow)(?![A-Za-z])|→|\.\.|[+\-*]\s*$|^[^A-Za-z\\]*\d[^A-Za-z\\]*=[^A-Za-z\\]*$"
     r"|\d\s?:\s?\d|\d_\{?\d|^\s*[≤≥<>≠]"
 )
+_ALTERNATIVES = re.compile(r"\\?#\s?\\?#")
 
 
 def same(gold: str, answer: str) -> Comparison:
-    """The ladder. «√50 ≈ 7.07» is two spellings of one answer, and either counts."""
-    found = [_same(one, other) for one in spellings(gold) for other in spellings(answer)]
+    """The ladder. «√50 ≈ 7.07» is two spellings of one answer, and either counts; a gold may have «1/2 ## 0.5»."""
+    golds = [spelling for one in _ALTERNATIVES.split(gold) for spelling in spellings(one)]
+    found = [_same(one, other) for one in golds for other in spellings(answer)]
     for kind in (Rung, Question):
         for each in found:
             if isinstance(each, kind):
