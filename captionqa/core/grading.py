@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from captionqa.core.answers.conclusions import VERDICTS, equation_around, sentence_value, unsolved
+from captionqa.core.answers.conclusions import VERDICTS, asked_for, equation_around, sentence_value, unsolved
 from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.spellings import has_name, without_option
 from captionqa.core.answers.stated import Stated, stated_answer, stated_as
@@ -156,10 +156,13 @@ def _compared(gold: str, output: str, stated: Stated) -> Comparison:
         found = same(gold, equation)
         if not isinstance(found, Different) or has_name(equation) or unsolved(equation):  # «y = 3» is not «x = 3»
             return found
+    if "=" in stated.text and "=" not in gold and unsolved(stated.text) and not has_name(stated.text):
+        return Different()
     found = same(gold, stated.text)
     if isinstance(found, Rung):
         return found
     behind = without_option(stated.text) if stated.method is not Method.LAST_LINE else None  # the last of all options?
-    inner = behind or sentence_value(stated.text)
+    named = asked_for(stated.text) if stated.method is Method.DECLARED else None
+    inner = behind or sentence_value(stated.text) or named
     by_value = same(gold, inner) if inner is not None else None
     return by_value if isinstance(by_value, Rung) else found  # a sentence is nothing for algebra

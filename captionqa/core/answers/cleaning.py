@@ -144,7 +144,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"^\s*(\d+(?:\.\d+)?)\s?(?:[\"″]|'')\s*$", r"\1 in"),
         (r"^\s*(\d+(?:\.\d+)?)\s?['′]\s*$", r"\1 ft"),
         (r"^\s*the\s(\w+)\sone\s*$", r"\1"),
-        (r"^\s*(?:#|(?i:number|no\.)\s)\s?(?=\d+\s*$)", ""),
+        (r"^\s*(?:#{2,6}\s|#\s?(?=\d+\s*$)|(?i:number|no\.)\s(?=\d+\s*$))", ""),
         (r"^\s*on\s(?=[A-Z][a-z]+day\b)", ""),
         (r"\\log\s?_\s?\{?e\}?(?![A-Za-z])", r"\\ln "),
         (r"\\angle\s?([A-Z])([A-Z])([A-Z])(?![A-Za-z])", _angle),

@@ -84,8 +84,9 @@ _SENTENCE = re.compile(
     r"(?:it|they|he|she|this|that|these|those|there|(?-i:[A-Z]{1,5}|[a-z])"
     r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+(?:'s)?){1,12}?)"
     r"(?:'s(?!.*\s(?:is|are|was|were|says|reads)\s)|'re|\s(?:(?:is|are|was|were)"
-    r"(?:\s(?:going to|headed (?:to|for)|heading to|located (?:in|on|at)|painted|named|called))?"
-    r"|costs|weighs|measures|equals|shows|(?:says|reads):?|belongs to|acts as|represents"
+    r"(?:\s(?:going to|headed (?:to|for)|heading to|going towards"
+    r"|(?:located|born|taken|built|founded|established|published|released|launched) (?:in|on|at)|painted|named"
+    r"|called))?|costs|weighs|measures|equals|shows|(?:says|reads):?|belongs to|acts as|represents"
     r"|becomes))\s(?P<value>[^?!;:\n]+?)(?:\sin colou?r)?"
     r"[.\s]*|[^,，。;:是不]{0,20}(?:是|为|有|占|等于|叫做?)\s?(?P<chinese>(?:[^,，。;?是为不()]|\([^()]*\)){1,24}?)[.。\s]*"
     r"|(?!note|hint|step|question|example|given|recall|remember)[A-Z][A-Za-z ]{1,30}:\s(?P<labelled>[^:;?!\n]+?)[.\s]*",
@@ -127,7 +128,8 @@ _SAID = re.compile(r"[A-Za-z]{2}|[\u4e00-\u9fff]")
 _TEXT = re.compile(r"\\text(?:rm|bf|it)?\s?\{([^{}]*)\}")
 _LEADING_WORDS = re.compile(r"\s*(?:[A-Za-z]{2,}\s+)+")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_OPERATED = re.compile(r"[\d+\-*/^(|²³√]|\\(?:frac|sqrt|cdot|times)")
+_OPERATED = re.compile(r"[\d+\-*/^(|²³√]|\\(?:frac|sqrt|cdot|times|ln|lg|log)")
+_EXPRESSION = re.compile(r"[$\s]*(?:\\(?:vec|overrightarrow|cdot|frac|[a-z]+(?=[\s+}-]))|[A-Za-z]|[\s{}()·+-])+")
 _EQUATION = re.compile(
     r"\$|\*\*|\n|[,;:。，；：]|\.\s|\b(?:is|are|so|equation|becomes|get|gives|to|and|thus|hence|therefore|form)\s"
 )
@@ -394,12 +396,19 @@ def unsolved(equation: str) -> bool:
     if "value of" in left:
         return False
     left = _LEADING_WORDS.sub("", left, count=1) if _LEADING_WORDS.match(left) else left
-    letters = re.findall(r"[A-Za-zΑ-ω]+", _COMMAND.sub(" ", re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)))
+    letters = re.findall(r"[A-Za-zΑ-ορ-ω]+", _COMMAND.sub(" ", re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)))
     alone = len(set(letters)) == 1 and len(letters[0]) == 1 and letters[0].islower()
     named = (
         alone and re.fullmatch(rf"[\s$\\(]*{letters[0]}'?\((?![^()]*{letters[0]})[^()]*\)\s*", left) is not None
     )  # «f(3) = 5»
     return alone and not named and _OPERATED.search(re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)) is not None
+
+
+def asked_for(text: str) -> str | None:
+    """«6» of «m + n = 6», where what is asked for is named before its value; None for an equation in one unknown."""
+    left, sign, right = text.partition("=")
+    named = sign and "=" not in right and _EXPRESSION.fullmatch(left) and not unsolved(text)
+    return right if named else None
 
 
 def equation_around(text: str, start: int, end: int) -> str | None:

@@ -47,7 +47,9 @@ _EMPTY_SET = re.compile(r"\$?\\?\{\s*\\?\}\$?")
 _ITEMS = re.compile(r"(?:-\s[^\n]{1,80}\n[ \t]*){1,12}(?=-\s)")
 _WORKING = re.compile(r"\b(?:we|since|step|first|let)\b|,[\u4e00-\u9fff]|[解得由因]", re.IGNORECASE)
 _UNSTATED = re.compile(r"(?:not|unknown|unclear)\b", re.IGNORECASE)
+# Not the full stop of «Mr. Moore», «J. K. Moore» and «B. surplus».
 _SENTENCE_END = re.compile(
+    r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bis St)(?<![A-Z]\.\s[A-Z])(?!(?<=\b[A-Z])\.\s(?:[a-z]|[A-Z]\.))"
     r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where|with)\b|\s(?:because|since)\b"
 )
 # «Yes, it is.», «No, there are none.», «是的,有一只狗。»: the first word is the answer, unless the rest takes it back.
