@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from captionqa.core.answers.conclusions import VERDICTS, asked_for, equation_around, sentence_value, unsolved
+from captionqa.core.answers.equations import asked_for, equation_around, unsolved
 from captionqa.core.answers.letters import Method, Reason
+from captionqa.core.answers.sentences import VERDICTS, sentence_value
 from captionqa.core.answers.spellings import has_name, without_option
 from captionqa.core.answers.stated import Stated, stated_answer, stated_as
 from captionqa.core.answers.values import Comparison, Different, Question, Rung, same

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers.conclusions import NO_SENTENCE, SUPPOSED
 from captionqa.core.answers.number_words import NUMBER_WORDS
+from captionqa.core.answers.sentences import NO_SENTENCE, SUPPOSED
 
 _SENTENCE_CHARS = 240
 _VALUE = re.compile(

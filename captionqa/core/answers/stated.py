@@ -12,19 +12,10 @@ from dataclasses import dataclass
 
 from captionqa.core.answers import sections
 from captionqa.core.answers.boxes import has_box, last_answer_tag, last_box
-from captionqa.core.answers.conclusions import (
-    PLAIN_WORDS,
-    SENTENCE_WORDS,
-    SHORT_CHARS,
-    WHY,
-    concluded,
-    concludes,
-    ends_in_value,
-    last_line,
-    sentence_value,
-)
+from captionqa.core.answers.conclusions import concluded, concludes, ends_in_value, last_line
 from captionqa.core.answers.denial import negates
 from captionqa.core.answers.letters import Method, Reason
+from captionqa.core.answers.sentences import PLAIN_WORDS, SENTENCE_WORDS, SHORT_CHARS, WHY, sentence_value
 from captionqa.core.answers.shown import shown
 from captionqa.core.answers.statements import REFUSAL
 
