@@ -328,6 +328,16 @@ SAME = [
     ("y = 3x", "f(x) = 3x"),
     ("①③", "③和①"),
     ("cubes", "cube"),
+    ("Oak St", "OAK STREET"),
+    ("Speed Limit 40", "SPEED LIMIT 40"),
+    ("Dr. Moore", "Dr Moore"),
+    ("yes", "true"),
+    ("No", "FALSE"),
+    ("#31", "31"),
+    ("No. 31", "31"),
+    ("RM 18.20", "18.2"),
+    ("λ = 3", "3"),
+    ("f(-2) = 3", "3"),
     ("grey", "gray"),
     ("the red one", "red"),
     ("9 in", '9"'),
@@ -763,6 +773,19 @@ DIFFERENT = [
     ("5'", "5''"),
     ("5'", "5 kg"),
     ("3 dozen", "3"),
+    # values of different symbols
+    ("f(2) = 3", "f(4) = 3"),
+    ("|AB| = 3", "|CD| = 3"),
+    ("λ = 3", "μ = 3"),
+    ("\\sin 2x = 7/9", "\\sin x = 7/9"),
+    # streets, titles, currencies
+    ("Oak St", "Oak Rd"),
+    ("Oak Street", "Oak Avenue"),
+    ("Exactly 5 mW", "Exactly 5 MW"),
+    ("Level 5", "Level -5"),
+    ("Gate 1 2 North", "Gate 12 North"),
+    ("RM 18", "€18"),
+    ("yes", "false"),
 ]
 
 READ_AS = [
