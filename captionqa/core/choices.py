@@ -29,6 +29,12 @@ _BARE_LETTER = re.compile(
 )
 _NUMBER_OF_CHOICE = re.compile(r"[0-9]{1,2}")
 _LABELLED = re.compile(r"[((\[]?\s*(?P<letter>[A-Z])\s*(?:[))\]]|[.:])\s*(?P<text>\S.*)", re.DOTALL)
+# «2 (满足 1<e≤3 皆可)», «x^4 (answers may vary)»
+_REMARK = re.compile(
+    r"\s*[(\uff08](?:答案不唯一|满足|符合|只要|任意|or any\b|any\b|or equivalent"
+    r"|answers? (?:may|will|can) vary|not unique)[^\n]*[)\uff09]\s*[.。]?$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ def parse_gold(answer: object, choices: Sequence[str]) -> Gold:
         raise ValueError("answer is empty")
     if not choices:
         letter = _gold_letter(text)
+        text = _REMARK.sub("", text) or text
         return Gold(text, letter if letter and letter in LETTERS[:10] else None, None)
     index = _choice_index(text, choices)
     if index is None:

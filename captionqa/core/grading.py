@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from captionqa.core.answers.conclusions import VERDICTS, equation_around, sentence_value, unsolved
-from captionqa.core.answers.letters import Reason
-from captionqa.core.answers.spellings import has_name
+from captionqa.core.answers.equations import asked_for, equation_around, unsolved
+from captionqa.core.answers.letters import Method, Reason
+from captionqa.core.answers.sentences import VERDICTS, sentence_value
+from captionqa.core.answers.spellings import has_name, without_option
 from captionqa.core.answers.stated import Stated, stated_answer, stated_as
 from captionqa.core.answers.values import Comparison, Different, Question, Rung, same
 from captionqa.core.choices import Gold, parse_gold
@@ -149,15 +150,20 @@ def _by_value(output: str, gold: Gold, finish_reason: str | None) -> Grade | Pen
 
 
 def _compared(gold: str, output: str, stated: Stated) -> Comparison:
-    """The answer as it is written; the equation it ends, where the gold is one; the value that a sentence says."""
+    """The answer as it is written; the equation it ends, where the gold is one; the text behind an option's
+    mark, or the value that a sentence says."""
     equation = equation_around(output, *stated.span)
     if equation is not None and ("=" in gold or unsolved(equation)):
         found = same(gold, equation)
         if not isinstance(found, Different) or has_name(equation) or unsolved(equation):  # «y = 3» is not «x = 3»
             return found
+    if "=" in stated.text and "=" not in gold and unsolved(stated.text) and not has_name(stated.text):
+        return Different()
     found = same(gold, stated.text)
     if isinstance(found, Rung):
         return found
-    inner = sentence_value(stated.text)
+    behind = without_option(stated.text) if stated.method is not Method.LAST_LINE else None  # the last of all options?
+    named = asked_for(stated.text) if stated.method is Method.DECLARED else None
+    inner = behind or sentence_value(stated.text) or named
     by_value = same(gold, inner) if inner is not None else None
     return by_value if isinstance(by_value, Rung) else found  # a sentence is nothing for algebra

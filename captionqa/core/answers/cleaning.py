@@ -76,6 +76,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<!\\)\\(?:[,;:! ]|quad(?![A-Za-z])|qquad(?![A-Za-z]))|~", " "),
         (rf"^([^$]*?)\\?\$\s?{_AMOUNT}([^$]*)$", r"\1\2 dollars \3"),
         (rf"\\\$\s?{_AMOUNT}", r" \1 dollars "),
+        (rf"^\s*USD\s?{_AMOUNT}\s*$", r"\1 dollars"),
+        (rf"^\s*(RM|Rs\.?|INR|EUR|GBP|HKD|SGD)\s?{_AMOUNT}\s*$", r"\2 \1"),
         (rf"([€£¥])\s?{_AMOUNT}", r"\2 \1"),
         (r"\\[()\[\]]|\$(?!\d)|(?<!\\)\$", " "),
         (r"\\\$", " "),
@@ -142,6 +144,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"^\s*(\d+(?:\.\d+)?)\s?(?:[\"″]|'')\s*$", r"\1 in"),
         (r"^\s*(\d+(?:\.\d+)?)\s?['′]\s*$", r"\1 ft"),
         (r"^\s*the\s(\w+)\sone\s*$", r"\1"),
+        (r"^\s*(?:#{2,6}\s|#\s?(?=\d+\s*$)|(?i:number|no\.)\s(?=\d+\s*$))", ""),
         (r"^\s*on\s(?=[A-Z][a-z]+day\b)", ""),
         (r"\\log\s?_\s?\{?e\}?(?![A-Za-z])", r"\\ln "),
         (r"\\angle\s?([A-Z])([A-Z])([A-Z])(?![A-Za-z])", _angle),
@@ -163,6 +166,16 @@ _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?°")
 _SPACES = re.compile(r"(?<!\d) | (?!\d)")
 _WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
 _ARTICLE = re.compile(r"(?:a|an|the) (?=[^\W\d_]{3})", re.IGNORECASE)
+_VERDICTS = {"yes": "true", "true": "true", "no": "false", "false": "false", "是": "true", "否": "false"}
+_WAYS = {"street": "st", "avenue": "ave", "road": "rd", "boulevard": "blvd", "drive": "dr", "lane": "ln"}
+_WAYS |= {short: short for short in _WAYS.values()}
+"""The last words of street names."""
+_TITLE = re.compile(r"(?=.*(?<![A-Za-z])[A-Za-z]{4})[A-Za-z]+(?:(?:\.?\s|-(?=[A-Za-z]))(?:[A-Za-z]+|\d+))+")
+"""«Speed Limit 40», «Dr. Smith»: words and numbers, where case and full stops say nothing."""
+_SMALL_WORDS = frozenset(
+    ["st", "mt", "dr", "mr", "ms", "mrs", "of", "the", "and", "to", "in", "on", "at", "by", "for", "no"]
+)
+"""Those that are words in such a text, where other short ones may be units: «5 mW»."""
 _INDEX = re.compile(r"(?<=[A-Za-z])_(?=\d)")
 """«H_2O» is «H2O»; but a base is none: 101_2."""
 
@@ -238,13 +251,24 @@ def is_words(text: str) -> bool:
     return _WORDS.fullmatch(text) is not None
 
 
+def words_key(text: str) -> str:
+    """What two spellings of the same words share: «Oxford St» and «Oxford Street», «grey dogs» and «gray dog»."""
+    words = text.casefold().replace("-", " ").replace("grey", "gray").replace("colour", "color").split()
+    way = [_WAYS[words.pop()]] if len(words) > 1 and words[-1] in _WAYS else []
+    return " ".join([*(singular(word) for word in words), *way])
+
+
 def key(text: str) -> str:
     """What two cleaned texts share when they are the same but for blanks, and words but for case, hyphens and an
     article."""
     text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
-    if is_words(text) and (not text.isupper() or text.lower() in ("yes", "no", "true", "false")):
-        words = text.casefold().replace("-", " ").replace("grey", "gray").replace("colour", "color").split()
-        return " ".join(singular(word) for word in words)
+    if text.lower() in _VERDICTS:
+        return _VERDICTS[text.lower()]
+    if is_words(text) and not text.isupper():
+        return words_key(text)
+    if _TITLE.fullmatch(text):
+        words = re.split(r"[.\s-]+", text)
+        return " ".join(word.casefold() if len(word) > 3 or word.casefold() in _SMALL_WORDS else word for word in words)
     if "\\" not in text:
         text = _INDEX.sub("", text)
     return _SPACES.sub("", text)

@@ -7,20 +7,25 @@ emphasises one, or holds a single amount; what it denies, doubts or compares is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-from captionqa.core.answers import sections
 from captionqa.core.answers.cleaning import clean
-from captionqa.core.answers.number_words import NUMBER_WORDS, SMALL
-from captionqa.core.answers.quantities import COUNTED, quantity
+from captionqa.core.answers.quantities import quantity
+from captionqa.core.answers.sentences import (
+    NO_SENTENCE,
+    NOTHING,
+    PLAIN_WORDS,
+    SHORT_CHARS,
+    UNIT,
+    WHY,
+    Range,
+    amount,
+    sentence,
+)
 from captionqa.core.answers.units import known
 
-SHORT_CHARS = 80
-SENTENCE_WORDS = 8
 _LINE_CHARS = 2000
 _LIST_CHARS = 300
 _REACH = 200
-VERDICTS = frozenset(["yes", "no", "true", "false", "是", "否"])
 
 _MATHS = r"(?:\$?-?\s?(?:\.?\d|[\\(\[{√π$∠△①-⑨]|[A-Z]\s?\(|[A-Za-z]\s{0,2}(?:[<>≤≥≠∈]|\\(?:leq?|geq?|neq?|in)\b)))"
 _IS = re.compile(
@@ -52,7 +57,6 @@ _EMPHASIS = re.compile(
 )
 _NEXT_CLAUSE = re.compile(r"\s(?:is|are)\s|[是为的]|,\s*(?:[A-Za-z]{2,}|[\u4e00-\u9fff])")
 _SYMBOL = re.compile(r"\s*[A-Za-z]\s*")
-PLAIN_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _COURTESY = re.compile(
     r"(?:let me know|(?:i )?hope (?:this|that)|feel free|if you (?:have|need|want|would))\b", re.IGNORECASE
 )
@@ -67,58 +71,6 @@ _CLAUSE = re.compile(
 _TRAILER = re.compile(
     r",\s(?:which|where|with|as|because|since)\b[^=\d\n]*$|(?<=[.!。])\s*\([^()\n]*\)\s*$|\s\([a-z]+\s[^()=\d\n]*\)[.\s]*$"
 )
-WHY = re.compile(r",?\s(?:because|since|given that)\b|,?\s?因为", re.IGNORECASE)
-# «It is red.», «The car is red.», «It costs $15.», «ABCD is a rhombus.»: a sentence around a value.
-_SENTENCE = re.compile(
-    r"(?:it|they|he|she|this|that|these|those|there|(?-i:[A-Z]{1,5}|[a-z])"
-    r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+){1,6}?)"
-    r"(?:'s|'re|\s(?:is|are|was|were|costs|weighs|measures|equals|shows|says|reads|belongs to|acts as|represents"
-    r"|becomes))\s(?P<value>[^?!;:\n]+?)"
-    r"[.\s]*|[^,，。;:是不]{0,20}(?:是|为|有|占|等于)\s?(?P<chinese>(?:[^,，。;?是为不()]|\([^()]*\)){1,24}?)[.。\s]*"
-    r"|(?!note|hint|step|question|example|given|recall|remember)[A-Z][A-Za-z ]{1,30}:\s(?P<labelled>[^:;?!\n]+?)[.\s]*",
-    re.IGNORECASE,
-)
-_NO_SENTENCE = re.compile(
-    r"\b(?:not?|none|never|nothing|neither|nor|nobody|cannot|false|incorrect|wrong|other|opposite|except|without|hardly"
-    r"|if|unless|or|but|only|most|least|maximum|minimum|instead|rather|than|more|less|too|enough|almost"
-    r"|nearly|that is|which is)\b|n't\b|\?|没|无法|不|如果|吗|大于|小于|超过|至少|至多|少于|多于|以上|以下|几乎",
-    re.IGNORECASE,
-)
-# «The equation has no solution.»
-_NOTHING = re.compile(r"\bha(?:s|ve) (?P<value>no (?:real )?(?:solutions?|roots?))[.\s]*$")
-_SUPPOSED = re.compile(
-    r"\b(?:let|suppose|assum\w+|given|would|could|might|may|should|maybe|perhaps|try)\b", re.IGNORECASE
-)
-_WORDS = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
-_FIRST_WORDS = "|".join(sorted({"half", *SMALL} - {"one"}, key=len, reverse=True))
-_AMOUNT = re.compile(
-    r"(?<![A-Za-z0-9_.,^\\√])(?:(?:minus|negative)\s)?(?:"
-    r"\d+\s?:\s?\d+(?:\s?:\s?\d+)?(?:\s?[ap]\.?m\b\.?)?"
-    r"|[(\[]\s?-?[\d.]+(?:\s?,\s?-?[\d.]+)+\s?[)\]]"
-    r"|\d+\s\d+/\d+"
-    r"|[+-]?[$€£¥]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?[×x*]\s?10\s?\^?\s?\{?-?[\d⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+\}?)?"
-    r"(?:\s?/\s?\d+)?(?:√\d+)?π?(?:\s(?:thousand|million|billion|trillion|dozen)\b)?(?:\s?(?:\\?%|percent\b|°[CF]?|degrees\b))?"
-    rf"|(?i:\b(?:(?:{_FIRST_WORDS})(?:(?:-|\s(?:and\s)?)(?:a\s)?(?:{_WORDS}))*)\b)"
-    r")(?![A-Za-z0-9_^(])"
-)
-_UNIT = re.compile(r"\s?(?P<unit>[^\W\d_]+(?:[/^²³]\s?[\w²³]*)*(?:\s(?!of\b|in\b|for\b|at\b)[^\W\d_]+){0,2})")
-_NOUN = re.compile(r"\s(?!(?:of|in|at|by|for|to|on|is|are|was|were|and|left|each|per|as|from|with|that)\b)[^\W\d_]+")
-# A number that only tells things apart: «Figure 3», «in 2 steps» is none of these.
-_NAME = re.compile(
-    r"\b(?:figure|fig|step|question|problem|option|part|row|column|case|table|line|point|chapter|page|no|number|side"
-    r"|angle|equation|example|class|grade|room)\.?\s$|[∠#]\s?$",
-    re.IGNORECASE,
-)
-_SIGNS = re.compile(r"[=≠±+*/\\√<>≤≥_{}^×÷·'\"()|!%°]|\d")
-_SAID = re.compile(r"[A-Za-z]{2}|[\u4e00-\u9fff]")
-_TEXT = re.compile(r"\\text(?:rm|bf|it)?\s?\{([^{}]*)\}")
-_LEADING_WORDS = re.compile(r"\s*(?:[A-Za-z]{2,}\s+)+")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
-_OPERATED = re.compile(r"[\d+\-*/^(|²³√]|\\(?:frac|sqrt|cdot|times)")
-_EQUATION = re.compile(
-    r"\$|\*\*|\n|[,;:。，；：]|\.\s|\b(?:is|are|so|equation|becomes|get|gives|to|and|thus|hence|therefore|form)\s"
-)
-
 # «It is not 5.», «Let x = 5.», «x ≠ 5»: what a clause says of the value that it ends in.
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|cannot|let|suppos\w*|assum\w*|substitut\w*|plug\w*|reject\w*|discard\w*|exclud\w*"
@@ -143,21 +95,6 @@ _GIVEN = re.compile(
     r"|(?:because|since|given that)\s(?:[^,;\n.。]|\.(?=\d)){1,120})$"
 )
 _VALUE_BEFORE = re.compile(r"\d|=|\*\*")
-_SIGN_BEFORE = re.compile(r"[-−±≠]\s*$")
-# «square root of 5», «twice 5», «up to 5», «3的»: another number.
-_CHANGED = re.compile(
-    r"\b(?:roots?(?: of)?|twice|thrice|double|triple|half|up to|under|over|below|above|beyond|past"
-    r"|times|plus|minus|negative"
-    r"|(?:multiples?|factors?|divisors?|powers?|square|cube|opposite|inverse|reciprocal|log(?:arithm)?|half|quarter|third"
-    r"|double|triple|part|fraction|logarithm) of)\s+[$(]{0,2}$"
-    r"|(?:^|[^是为有共得约剩需要用占于了即故选达到至值数])(?<=[\u4e00-\u9fff])$",
-    re.IGNORECASE,
-)
-_CHANGED_AFTER = re.compile(
-    r"\s+(?:(?:at (?:most|least)|below|above|under|point|squared|cubed|factorial|times)\b)|[\u4e00-\u9fff]"
-)
-
-Range = tuple[int, int]
 
 
 def last_line(text: str) -> Range | None:
@@ -233,7 +170,7 @@ def _emphasised(line: str, *, anywhere: bool = False, only: str = "") -> Range |
     ):
         return None
     start, end = marked[0].span(str(marked[0].lastgroup))
-    unit = _UNIT.match(line, marked[0].end())
+    unit = UNIT.match(line, marked[0].end())
     if unit is not None and known(unit["unit"]):
         return start, unit.end()  # «**24** cm»
     last = line.rfind("=", start, end) + 1
@@ -284,111 +221,19 @@ def _stated(line: str, begin: int, *, words: bool, so: bool) -> Range | None:
         begin += 1
     why = WHY.search(line, begin + 1)
     clause = line[begin : why.start() if why else len(line)]
-    nothing = _NOTHING.search(clause)
+    nothing = NOTHING.search(clause)
     if nothing is not None:
         return begin + nothing.start("value"), begin + nothing.end("value")
-    found = _sentence(clause)
+    found = sentence(clause)
     if found is not None and not words and quantity(clean(clause[slice(*found)])) is None:
         found = None
-    found = found or _amount(clause, bare=begin > 0)
+    found = found or amount(clause, bare=begin > 0)
     if (
         found is None
         and so
         and len(PLAIN_WORDS.findall(clause)) <= 3
         and len(clause) <= SHORT_CHARS
-        and not _NO_SENTENCE.search(clause)
+        and not NO_SENTENCE.search(clause)
     ):
         found = 0, len(clause.rstrip(" .。"))
     return (begin + found[0], begin + found[1]) if found and found[1] else None
-
-
-def sentence_value(text: str) -> str | None:
-    """The value that one short sentence says and nothing else: «red» of «The car is red.»"""
-    text = sections.normalise(_TEXT.sub(r"\1", text.strip()))
-    if len(PLAIN_WORDS.findall(text)) > SENTENCE_WORDS or len(text) > SHORT_CHARS:
-        return None
-    if quantity(clean(text)) is not None:
-        return None
-    why = WHY.search(text)
-    text = text[: why.start()] if why else text
-    nothing = _NOTHING.search(text)
-    if nothing is not None:
-        return nothing["value"]
-    found = _sentence(text) or _amount(text)
-    return text[slice(*found)] if found else None
-
-
-def _sentence(text: str) -> Range | None:
-    match = _SENTENCE.fullmatch(text) if len(PLAIN_WORDS.findall(text)) <= SENTENCE_WORDS else None
-    if match is None:
-        return None
-    name = str(match.lastgroup)
-    subject_only = match[name].strip().casefold() in VERDICTS  # «The statement is false.»
-    if _NO_SENTENCE.search(text[: match.start(name)] if subject_only else text):
-        return None
-    return match.span(name)
-
-
-def _amount(text: str, *, bare: bool = False) -> Range | None:
-    """The only amount of a text that compares, doubts and supposes nothing; with ``bare`` it may be all of it."""
-    if len(text) > 300 or _NO_SENTENCE.search(text) or _SUPPOSED.search(text):
-        return None
-    found = list(_amounts(text))
-    if len(found) != 1:
-        return None
-    start, end = found[0]
-    if _SIGN_BEFORE.search(text, 0, start) or _CHANGED.search(text, 0, start) or _CHANGED_AFTER.match(text, end):
-        return None
-    rest = f"{text[:start]} {text[end:]}"
-    return found[0] if (bare or _SAID.search(rest)) and not _SIGNS.search(rest) else None
-
-
-def _amounts(text: str) -> Iterator[Range]:
-    at = 0
-    while (match := _AMOUNT.search(text, at)) is not None:
-        at = max(match.end(), at + 1)
-        if text[match.start()].isdigit() and _NAME.search(text, max(0, match.start() - 12), match.start()):
-            yield from ((match.start(), match.end()),) * 2  # nothing that can be told
-            continue
-        end = match.end()
-        unit = _UNIT.match(text, end)
-        while unit is not None and unit.end() > end:
-            if known(unit["unit"].replace("²", "^2").replace("³", "^3")):
-                end = unit.end()
-                break
-            cut = text.rfind(" ", unit.start("unit"), unit.end())
-            unit = _UNIT.match(text, end, cut) if cut > 0 else None
-        if end == match.end():
-            noun = _NOUN.match(text, end)
-            end = noun.end() if noun else end + _chinese_unit(text[end : end + 6])
-        at = end
-        yield match.start(), end
-
-
-def _chinese_unit(text: str) -> int:
-    """The length of the unit that follows a number at once, or of what is counted."""
-    longest = next((size for size in range(len(text), 0, -1) if text[0] > "\u2e7f" and known(text[:size])), 0)
-    counted = COUNTED.match(text)
-    return longest or (counted.end() if counted else 0)
-
-
-def unsolved(equation: str) -> bool:
-    """«4x = 32», «x - 1 = 5», «x^2 = 5» say nothing of x; «x + y = 5» may be what was asked."""
-    left = equation.partition("=")[0]
-    if "value of" in left:
-        return False
-    left = _LEADING_WORDS.sub("", left, count=1) if _LEADING_WORDS.match(left) else left
-    letters = re.findall(r"[A-Za-z]+", _COMMAND.sub(" ", re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)))
-    alone = len(set(letters)) == 1 and len(letters[0]) == 1 and letters[0].islower()
-    named = left.strip(" $\\(").startswith(f"{letters[0]}(") if alone else False  # «f(3) = 5»
-    return alone and not named and _OPERATED.search(re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)) is not None
-
-
-def equation_around(text: str, start: int, end: int) -> str | None:
-    """The equation whose last side these offsets are: «3x - 4y = 8» for the 8 in it."""
-    before = text[max(0, start - 120) : start]
-    if before.rstrip()[-1:] != "=":
-        return None
-    begins = [match.end() for match in _EQUATION.finditer(before)]
-    left = before[begins[-1] if begins else 0 :]
-    return left + text[start:end] if left.count("=") == 1 and any(char.isalpha() for char in left) else None

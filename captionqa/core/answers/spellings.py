@@ -11,13 +11,17 @@ from captionqa.core.answers.cleaning import clean
 from captionqa.core.answers.quantities import quantity, same_quantity
 
 _NAMED = re.compile(
-    r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-z](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\))?)\s?="
+    r"(?P<name>(?:\\(?:angle|triangle)\s?)?(?:[A-Za-zΑ-ω](?:_\{?\w{1,3}\}?)?|[A-Z]{2,3})(?:\([a-z]\)|\(-?\d+\))?"
+    r"|\|(?:[A-Z]{2}|\s?[a-z]\s?[+-]\s?[a-z]\s?|[^|=<>]*\\(?:vec|overrightarrow)(?![A-Za-z])[^|=<>]*)\|"
+    r"|\\(?:sin|cos|tan|cot)\s?\(?(?:\d\s?)?(?:[A-Za-zΑ-ω]|\\[a-z]+)\)?)\s?="
     r"\s?(?P<rest>[^=<>≤≥]+)"
 )
 _SCORE = re.compile(r"\d+\s?([-:])\s?\d+")
 _POUNDS = re.compile(r"\bpounds?\b")
-# «Total = 46», «\\sin A = 0.6», «P(A) = 0.3»; but «xy = 6» and «2x = 6» are equations.
-_TITLED = re.compile(r"(?=[^=]*(?:[A-Z]|\\|[a-z]{3}))(?:[^=<>≤≥+*/^\d_-]|_\{[^{}=]*\}|_\w)+=\s?(?P<rest>[^=<>≤≥]+)")
+# «Total = 46», «\\sin A = 0.6», «P(A) = 0.3», «面积 = 6»; but «xy = 6» and «2x = 6» are equations.
+_TITLED = re.compile(
+    r"(?=[^=]*(?:[A-Z\u4e00-\u9fff]|\\|[a-z]{3}))(?:[^=<>≤≥+*/^\d_-]|_\{[^{}=]*\}|_\w)+=\s?(?P<rest>[^=<>≤≥]+)"
+)
 _POINT = re.compile(r"(?P<name>[A-Z])\s?(?P<rest>\([^()=]*,[^()=]*\))")
 _APPROXIMATELY = re.compile(r"≈|\\(?:approx|thickapprox)(?![A-Za-z])")
 # «3/8 (37.5%)», «1/2, or 50%»: one value twice.
@@ -26,6 +30,10 @@ _RESTATED = re.compile(
     r"|,?\s(?:or|that is,?|i\.e\.,?)\s(?P<other>.+))"
 )
 _TWICE = re.compile(r"\(| or |that is|i\.e\.")
+_OPTION_MARK = re.compile(
+    r"(?:\(?[A-J]\)\s+(?=[\w$\"'\\]|-\d)|[A-J]\.\s+(?=[a-z\d$\\]))(?!(?:or|and|is|are|to)\b|\\(?:cdot|times)\b)"
+)
+_ANY_MARK = re.compile(r"(?<!\w)\(?[A-J][).:]")
 _FUNCTION = re.compile(r"[a-z]\(x\)")
 _MAX_CHARS = 400
 
@@ -62,6 +70,21 @@ def without_name(first: str, second: str) -> tuple[str, str]:
     if right and not set("=<>≤≥≠∈") & set(first):
         return first, right["rest"].strip()
     return first, second
+
+
+def other_name(first: str, second: str) -> bool:
+    """Whether these are values of two different symbols: «f(2) = 3» and «f(3) = 3»."""
+    left, right = _NAMED.fullmatch(first), _NAMED.fullmatch(second)
+    names = [sorted(match["name"].replace(" ", "").strip("|")) for match in (left, right) if match]
+    return len(names) == 2 and names[0] != names[1]
+
+
+def without_option(text: str) -> str | None:
+    """«surplus» of «(B) surplus», where the choices are not known; None without a mark, or with several."""
+    text = clean(text)
+    mark = _OPTION_MARK.match(text)
+    rest = text[mark.end() :] if mark else ""
+    return rest if rest and not _ANY_MARK.search(rest) else None
 
 
 def has_name(text: str) -> bool:

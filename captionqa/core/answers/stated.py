@@ -12,27 +12,23 @@ from dataclasses import dataclass
 
 from captionqa.core.answers import sections
 from captionqa.core.answers.boxes import has_box, last_answer_tag, last_box
-from captionqa.core.answers.conclusions import (
-    PLAIN_WORDS,
-    SENTENCE_WORDS,
-    SHORT_CHARS,
-    WHY,
-    concluded,
-    concludes,
-    ends_in_value,
-    sentence_value,
-)
+from captionqa.core.answers.conclusions import concluded, concludes, ends_in_value, last_line
 from captionqa.core.answers.denial import negates
 from captionqa.core.answers.doubts import REFUSAL
 from captionqa.core.answers.letters import Method, Reason
+from captionqa.core.answers.sentences import PLAIN_WORDS, SENTENCE_WORDS, SHORT_CHARS, WHY, sentence_value
+from captionqa.core.answers.shown import shown
 
 _DECLARED = re.compile(
     r"\b(?:answer|result|solution|value|conclusion)(?:\s(?:to|for|of)\b[^.:=\n]{0,100}?)?(?:\*\*)?\s{0,3}"
     r"(?:(?:is|equals|would be|should be|must be)\b(?:\s(?:therefore|thus|then|simply|approximately"
     r"|about))?\s{0,2}:?|[:=])(?:\*\*)?"
-    r"|(?:答案|结果)\*{0,2}\s?(?:应该|应)?(?:是|为|:|】)\s{0,3}:?|答:",
+    r"|\bans[.:](?=\s)|(?:答案|结果)\*{0,2}\s?(?:应该|应)?(?:是|为|:|】)\s{0,3}:?|答:",
     re.IGNORECASE,
 )
+# «A: 14» after a question is neither an option nor a point, unless others follow.
+_ANSWER_MARK = re.compile(r"^[ \t*]{0,4}A:(?=[ \t*$\d-])", re.MULTILINE)
+_OTHER_MARK = re.compile(r"(?<!\w)(?:[B-PR-Z]:|B[.)]\s)|\(B\)")
 _CHINESE_CLAUSES = re.compile(r"[,;。](?=[\u4e00-\u9fff])")
 _JSON = re.compile(
     r"\"(?:final[_ ]?)?answer\"\s{0,4}:\s{0,4}(?:\"(?P<text>(?:[^\"\\\n]|\\.){1,400})\"|(?P<bare>-?[\d.]+|true|false))",
@@ -40,8 +36,11 @@ _JSON = re.compile(
 )
 _EMPTY_SET = re.compile(r"\$?\\?\{\s*\\?\}\$?")
 _ITEMS = re.compile(r"(?:-\s[^\n]{1,80}\n[ \t]*){1,12}(?=-\s)")
+_WORKING = re.compile(r"\b(?:we|since|step|first|let)\b|,[\u4e00-\u9fff]|[解得由因]", re.IGNORECASE)
 _UNSTATED = re.compile(r"(?:not|unknown|unclear)\b", re.IGNORECASE)
+# Not the full stop of «Mr. Moore», «J. K. Moore» and «B. surplus».
 _SENTENCE_END = re.compile(
+    r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bis St)(?<![A-Z]\.\s[A-Z])(?!(?<=\b[A-Z])\.\s(?:[a-z]|[A-Z]\.))"
     r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where|with)\b|\s(?:because|since)\b"
 )
 # «Yes, it is.», «No, there are none.», «是的,有一只狗。»: the first word is the answer, unless the rest takes it back.
@@ -94,6 +93,8 @@ def stated_answer(output: str, *, finish_reason: str | None = None, verdict: boo
     section = sections.first_turn(section)
     section = sections.before_next_question(section) or section
     text = section.text
+    if not _OTHER_MARK.search(text):
+        text = _ANSWER_MARK.sub(lambda match: " " * len(match.group()), text)
     if not any(char.isalnum() for char in text):
         sign = _SIGN_ALONE.fullmatch(text)
         if sign is None:
@@ -106,7 +107,8 @@ def stated_answer(output: str, *, finish_reason: str | None = None, verdict: boo
         return Reason.NO_MATCH
     if found is None and REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS)):
         return Reason.REFUSAL
-    found = found or (_verdict(text) if verdict else None) or _short(text) or _last_line(text)
+    found = _worked_out(text, found) if found and found[0] is Method.DECLARED and not cut else found
+    found = found or (_verdict(text) if verdict else None) or _shown(text) or _short(text) or _last_line(text)
     if found is None:
         return Reason.NO_MATCH
     found = _corrected(text, found, cut=cut)
@@ -182,6 +184,16 @@ def _declared(text: str, *, cut: bool) -> Found | None:
     return None
 
 
+def _worked_out(text: str, found: Found) -> Found:
+    """What «Answer: we get a = 1 or a = -3. But a > 0, so a = 1.» concludes: the answer begins by working it out."""
+    _, start, end = found
+    line = last_line(text)
+    if text[:start].rstrip(" \n$*")[-1:] not in (":", "】") or not _WORKING.search(text, start, end) or line is None:
+        return found
+    concluding = concludes(text[slice(*line)]) and _last_line(text)
+    return concluding if concluding and concluding[1] > start else found
+
+
 def _corrected(text: str, found: Found, *, cut: bool) -> Found | None:
     """What takes the place of an answer that is withdrawn after it; None when nothing does."""
     withdrawn = _WITHDRAWN.search(text, found[2])
@@ -209,6 +221,11 @@ def _verdict(text: str) -> Found | None:
     if _TAKEN_BACK[says_yes].search(text, at + match.end()):
         return None
     return _trimmed(Method.YES_NO, text, at + match.start("word"), at + match.end("word"))
+
+
+def _shown(text: str) -> Found | None:
+    found = shown(text)
+    return _trimmed(Method.WHOLE, text, *found) if found else None
 
 
 def _short(text: str) -> Found | None:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from captionqa.core.answers.cleaning import as_formula, clean, is_words, key
+from captionqa.core.answers.cleaning import as_formula, clean, is_words, key, words_key
 from captionqa.core.answers.formulas import FUNCTIONS, has_words, other_case, split_unit
 from captionqa.core.answers.quantities import is_label, quantity, same_quantity, same_ratio
 from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, chain, shape
-from captionqa.core.answers.spellings import aligned, spellings, without_name
+from captionqa.core.answers.spellings import aligned, other_name, spellings, without_name
 from captionqa.core.answers.units import NO_UNIT
 
 MAX_CHARS = 400
@@ -76,14 +76,16 @@ _NUMBERS_JOINED = re.compile(
 # What algebra drops or works out, though it is what was meant: primes and inches, «0.333…», limits, a loose sign,
 # «3+4=7», times of day, numbers to a base, «≥ 5».
 _NO_ALGEBRA = re.compile(
-    r"[?'\"′″]|\\(?:ldots|cdots|dots|prime|to|rightarrow)(?![A-Za-z])|→|\.\.|[+\-*]\s*$|^[^A-Za-z\\]*\d[^A-Za-z\\]*=[^A-Za-z\\]*$"
+    r"[?'\"′″#]|\\(?:ldots|cdots|dots|prime|to|rightarrow)(?![A-Za-z])|→|\.\.|[+\-*]\s*$|^[^A-Za-z\\]*\d[^A-Za-z\\]*=[^A-Za-z\\]*$"
     r"|\d\s?:\s?\d|\d_\{?\d|^\s*[≤≥<>≠]"
 )
+_ALTERNATIVES = re.compile(r"\\?#\s?\\?#")
 
 
 def same(gold: str, answer: str) -> Comparison:
-    """The ladder. «√50 ≈ 7.07» is two spellings of one answer, and either counts."""
-    found = [_same(one, other) for one in spellings(gold) for other in spellings(answer)]
+    """The ladder. «√50 ≈ 7.07» is two spellings of one answer, and either counts; a gold may have «1/2 ## 0.5»."""
+    golds = [spelling for one in _ALTERNATIVES.split(gold) for spelling in spellings(one)]
+    found = [_same(one, other) for one in golds for other in spellings(answer)]
     for kind in (Rung, Question):
         for each in found:
             if isinstance(each, kind):
@@ -113,9 +115,9 @@ def _same(gold: str, answer: str) -> Comparison:
 
 def _same_capitals(first: str, second: str) -> bool:
     """«STOP» is «stop» and «USA» is «usa»; «ABC» is not «abc», where letters name options, points or variables."""
-    if first.casefold() != second.casefold() or not (first.isupper() or second.isupper()):
+    if not (first.isupper() or second.isupper()) or not (is_words(first) and is_words(second)):
         return False
-    if not (is_words(first) and is_words(second)) or sum(char.isalpha() for char in first) < 3:
+    if words_key(first) != words_key(second) or sum(char.isalpha() for char in first) < 3:
         return False
     capitals = first.upper()
     return not (_LETTER_LIST.fullmatch(capitals) or capitals in _ALPHABET or first.lower() in FUNCTIONS)
@@ -272,6 +274,8 @@ def _formulas(first: str, second: str) -> Comparison:
     left, left_unit = split_unit(first)
     right, right_unit = split_unit(second)
     if any(_NUMBERS_JOINED.fullmatch(side.replace(" ", "")) for side in (first, second, left, right)):
+        return _DIFFERENT
+    if other_name(first, second):
         return _DIFFERENT
     if ("=" in first) != ("=" in second):  # «2x = 0» has no value that algebra could compare with 0
         return _DIFFERENT
