@@ -47,6 +47,13 @@ _CHOOSES = re.compile(
     r"|最|更|应该?|选|倾向|概率|大概|可能|因此|所以|推测",
     re.IGNORECASE,
 )
+_PREFERS = re.compile(
+    r"\b(?:(?:more|most) (?:\w+ )?(?:likely|probabl[ey]|plausible)|likel(?:y|iest)|probably|closest|guess|most|perhaps"
+    r"|maybe|possibly|presumably|lean\w*|best|i'd|i would|choose|pick|select|go(?:ing)? with|inclined|educated|assuming"
+    r"|but|however|still|though|yet)\b|最|更|选|倾向|概率|大概|可能|推测|但",
+    re.IGNORECASE,
+)
+"""What is more than a conclusion from nothing: an outright refusal was said before."""
 _CERTAINTY = re.compile(
     r"\b(?:certain(?:ty|ly)?|definit\w+|exact(?:ly)?|sure|conclusive\w*|absolute\w*|confiden\w+|precise\w*|100)\b|完全"
     r"|百分之百|肯定|绝对",
@@ -80,9 +87,13 @@ def outweighed(plain: str, chosen: Reading) -> bool:
     """Whether the sentence of a choice says that it is one, and no refusal follows but of certainty."""
     start = max(plain.rfind(sign, 0, chosen.start) for sign in (". ", "\n", "。")) + 1
     stop = next((match.end() for match in SENTENCES.finditer(plain, chosen.end) if match.group().strip()), len(plain))
-    if not _CHOOSES.search(plain, start, stop):
+    refused = REFUSAL.search(plain)
+    outright = refused is not None and not _certainty(plain, refused)
+    if not _CHOOSES.search(plain, start, stop) or (outright and not _PREFERS.search(plain, start, stop)):
         return False
-    return all(
-        _CERTAINTY.search(plain, match.start() - 40 if match.start() > 40 else 0, match.end() + 60)
-        for match in REFUSAL.finditer(plain, chosen.end)
-    )
+    return all(_certainty(plain, match) for match in REFUSAL.finditer(plain, chosen.end))
+
+
+def _certainty(plain: str, refused: re.Match[str]) -> bool:
+    """Whether only certainty is denied: «I cannot say for certain»."""
+    return _CERTAINTY.search(plain, max(0, refused.start() - 40), refused.end() + 60) is not None
