@@ -1111,6 +1111,8 @@ NOT_READ_AS = [
     ("1931", "The photo was taken in 1931 or 1932."),
     ("7", "Answer: We first note x = 7. So the area is 49."),
     ("7", "6 ## 7"),
+    ("2", "Yes, the two triangles are congruent."),
+    ("5", "He sells the 5 apples."),
     ("1/2 ## 0.5", "0.25"),
     ("shortage", "(A) surplus\n(B) shortage"),
     ("4", "B. 4 is too small"),

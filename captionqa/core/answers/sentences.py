@@ -78,12 +78,13 @@ _SIGNS = re.compile(r"[=≠±+*/\\√<>≤≥_{}^×÷·'\"()|!%°]|\d")
 _SAID = re.compile(r"[A-Za-z]{2}|[\u4e00-\u9fff]")
 _TEXT = re.compile(r"\\text(?:rm|bf|it)?\s?\{([^{}]*)\}")
 _SIGN_BEFORE = re.compile(r"[-−±≠]\s*$")
-# «square root of 5», «twice 5», «up to 5», «3的»: another number.
+# «square root of 5», «twice 5», «up to 5», «3的»: another number; «the two triangles» are not counted.
 _CHANGED = re.compile(
     r"\b(?:roots?(?: of)?|twice|thrice|double|triple|half|up to|under|over|below|above|beyond|past"
     r"|times|plus|minus|negative"
     r"|(?:multiples?|factors?|divisors?|powers?|square|cube|opposite|inverse|reciprocal|log(?:arithm)?|half|quarter|third"
     r"|double|triple|part|fraction|logarithm) of)\s+[$(]{0,2}$"
+    r"|\b(?:the|these|those)\s$"
     r"|(?:^|[^是为有共得约剩需要用占于了即故选达到至值数])(?<=[\u4e00-\u9fff])$",
     re.IGNORECASE,
 )
