@@ -7,10 +7,12 @@ means is its owner's to say, and one way in is enough.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
 from enum import Enum
+from itertools import chain, count
 from pathlib import Path
 
 from captionqa.errors import InputError
@@ -121,7 +123,7 @@ def way_to_add(path: Path, missing: Sequence[str]) -> str:
     if set(missing) - set(ways):
         return ""
     codes, words = zip(*(ways[name] for name in missing), strict=True)
-    target = _literal(path.with_name(f"{path.stem}_complete{path.suffix}"))
+    target = _literal(_target(path, path.suffix, "complete"))
     code = "; ".join(("import pandas", f"d = pandas.read_parquet({_literal(path)})", *codes, f"d.to_parquet({target})"))
     return f" A column of another name can be renamed. This {' and '.join(words)}:\n  python -c {shlex.quote(code)}"
 
@@ -153,6 +155,9 @@ def _literal(path: Path) -> str:
     return json.dumps(str(path), ensure_ascii=False)
 
 
-def _target(path: Path, suffix: str) -> Path:
-    """A name for what is made of a file: never the file's own."""
-    return path.with_suffix(suffix) if path.suffix != suffix else path.with_name(f"{path.stem}_converted{suffix}")
+def _target(path: Path, suffix: str, word: str = "converted") -> Path:
+    """A name for what is made of a file that no file has: its own with another suffix, else with the word."""
+    stem = path.stem
+    numbered = (f"{stem}_{word}_{number}{suffix}" for number in count(2))
+    names = chain((f"{stem}{suffix}", f"{stem}_{word}{suffix}"), numbered)
+    return next(target for target in map(path.with_name, names) if not os.path.lexists(target))

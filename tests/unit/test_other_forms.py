@@ -147,3 +147,28 @@ def test_a_set_without_answers_cannot_be_helped(tmp_path: Path) -> None:
         check_questions(path, skip_invalid=False)
     assert "no column 'qid', 'answer'" in str(refused.value)
     assert "python" not in str(refused.value)
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the advice is followed."""
+    rows = [{**row, "answer": str(row["answer"])} for row in QUESTIONS]
+    write_table(tmp_path / "q.csv", rows)
+    write_table(tmp_path / "o.csv", OUTPUTS)
+    write_json(tmp_path / "p.json", mapping())
+    pd.DataFrame(rows).drop(columns="qid").to_parquet(tmp_path / "r.parquet")
+    names = {"q.csv": "q{}.parquet", "o.csv": "o{}.jsonl", "p.json": "p{}.jsonl", "r.parquet": "r{}.parquet"}
+    (tmp_path / "q.parquet").write_bytes(b"good")
+    for name in ("o.jsonl", "p.jsonl"):
+        (tmp_path / name).write_text("good")
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for added in ("", "_2"):
+        for name, made in names.items():
+            with pytest.raises(InputError) as refused:
+                if name[0] in "op":
+                    Outputs(tmp_path / name)
+                else:
+                    check_questions(tmp_path / name, skip_invalid=False)
+            convert(str(refused.value), monkeypatch)
+            word = "_complete" if name == "r.parquet" else "_converted"
+            assert (tmp_path / made.format(word + added)).exists()
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
