@@ -19,8 +19,10 @@ from captionqa.errors import InputError
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _COLUMNS = frozenset(["qid", "question", "answer", "image", "choices", "output"])
-_OF_A_LINE = frozenset(["qid", "custom_id", "question"])
-"""An object with one of these may be a line; one without may be a mapping from ids to outputs."""
+_OF_A_LINE = _COLUMNS | frozenset(
+    ["custom_id", "id", "question_id", "gold", "response", "prediction", "predicted", "text", "reasoning", "error"]
+)
+"""An object with one of these is a line, of some form; one without may be a mapping from ids to outputs."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -62,7 +64,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _is_mapping(line: bytes) -> bool:
-    return _is_json(line) and bool(names := set(json.loads(line))) and not names & _OF_A_LINE
+    return _is_json(line) and bool(names := {name.lower() for name in json.loads(line)}) and not names & _OF_A_LINE
 
 
 def refuse_other_form(path: Path, wanted: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,19 @@ def test_lines_that_are_lists_are_named_by_line(tmp_path: Path) -> None:
         Outputs(path)
 
 
+@pytest.mark.parametrize("record", [{"id": "0", "answer": "B"}, {"ID": 1, "Response": "B"}, {"prediction": "B"}])
+@pytest.mark.parametrize("lines", [1, 2])
+def test_lines_under_other_names_are_told_so_however_many_there_are(
+    tmp_path: Path, record: dict[str, Any], lines: int
+) -> None:
+    path = tmp_path / "o.jsonl"
+    path.write_text((json.dumps(record) + "\n") * lines)
+    named = re.escape(f"line {lines}: neither qid nor custom_id among its names ({', '.join(record)})")
+    with pytest.raises(InputError, match=named) as refused:
+        Outputs(path)
+    assert "python" not in str(refused.value)
+
+
 @pytest.mark.parametrize("missing", [("qid",), ("image",), ("qid", "image")])
 def test_a_set_without_ids_or_images_is_told_how_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
@@ -163,11 +178,9 @@ def test_what_is_there_is_not_written_over(tmp_path: Path, monkeypatch: pytest.M
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for added in ("", "_2"):
         for name, made in names.items():
+            read = Outputs if made.endswith(".jsonl") else partial(check_questions, skip_invalid=False)
             with pytest.raises(InputError) as refused:
-                if name[0] in "op":
-                    Outputs(tmp_path / name)
-                else:
-                    check_questions(tmp_path / name, skip_invalid=False)
+                read(tmp_path / name)
             convert(str(refused.value), monkeypatch)
             word = "_complete" if name == "r.parquet" else "_converted"
             assert (tmp_path / made.format(word + added)).exists()
