@@ -20,7 +20,7 @@ from captionqa.core.kept import NoInterval, what_captions_keep
 from captionqa.core.metrics import grade_record
 from captionqa.core.pairing import Answers
 from captionqa.core.statistics import paired_scores
-from captionqa.errors import UsageError
+from captionqa.errors import SaveFailed, UsageError
 from captionqa.report.comparison_page import write_comparison
 from captionqa.run.folding import export_run
 from captionqa.run.store import RunPaths, RunStore, Shard, read_journals
@@ -230,6 +230,18 @@ def test_flips_are_written_line_by_line(tmp_path: Path) -> None:
         (["a_qa", "b_qa"], "q2"),
         (["a_qa", "c_qa"], "q2"),
     ]
+
+
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_a_comparison_is_shown_even_where_its_flips_cannot_be_written(tmp_path: Path, how: tuple[str, ...]) -> None:
+    runs = [write_run(tmp_path, name, questions(out)) for name, out in (("a", "BAB"), ("b", "BBA"))]
+    said = run(tmp_path, *runs, *how)
+    nowhere = tmp_path / "nowhere"
+    arguments = ["compare", *map(str, runs), *how, "--flips", str(nowhere / "flips.jsonl")]
+    result = CliRunner().invoke(commands, arguments)
+    assert result.output == said
+    assert isinstance(result.exception, SaveFailed)
+    assert f"There is no folder {nowhere}: make it" in str(result.exception)
 
 
 def test_failures_are_left_out_and_counted(tmp_path: Path) -> None:
