@@ -252,6 +252,16 @@ def test_failures_are_left_out_and_counted(tmp_path: Path) -> None:
     assert (pair["n"], pair["both"], pair["neither"]) == (2, 1, 1)
 
 
+def test_a_runs_counts_are_those_of_its_metrics(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, name, questions(out), items=5) for name, out in (("a", "BB-A"), ("b", "BBBA"))]
+    for folder, found in zip(runs, json.loads(run(tmp_path, *runs, "--json"))["runs"], strict=True):
+        paths = RunPaths(folder, f"{folder.name}_qa")
+        metrics = export_run(IDENTITY, paths, read_journals(paths))
+        for name in ("n", "total_questions", "unparsed", "truncated", "failed", "pending"):
+            assert found[name] == metrics[name], name
+        assert (found["n"], found["total_questions"]) == (4, 4 - found["failed"])
+
+
 def refusal(folder: Path, *arguments: object) -> str:
     with pytest.raises(UsageError) as caught:
         run(folder, *arguments)
