@@ -233,10 +233,14 @@ def test_outputs_of_other_questions_are_refused_with_examples_of_both_sides(scor
 def test_missing_questions_are_said_to_people(questions: Path, tmp_path: Path) -> None:
     lines = all_right()
     del lines["geo-3"]
-    path = outputs(tmp_path, lines)
-    said = text("--question-path", str(questions), "--outputs", str(path), "--output-dir", str(tmp_path / "o"))
-    assert "no line for 1 questions: geo-3\n" in said
+    arguments = ["--question-path", str(questions), "--output-dir", str(tmp_path / "o"), "--skip-unknown"]
+    said = text(*arguments, "--outputs", str(outputs(tmp_path, {**lines, "x": {"output": "B"}})))
+    assert "no line for 1 question: geo-3\n" in said
+    assert "left out, not in the question set: 1 line\n" in said
     assert "not asked yet" not in said
+    del lines["len-3"]
+    said = text(*arguments, "--overwrite", "--outputs", str(outputs(tmp_path, lines)))
+    assert "no line for 2 questions: geo-3, len-3\n" in said
 
 
 @pytest.mark.parametrize(
