@@ -227,8 +227,12 @@ def _result(report: Report) -> RunResult:
 
 def _without(questions: pd.DataFrame, missing: Sequence[str]) -> str:
     from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+    from captionqa.data.other_forms import similar_column
 
     ways = {"qid": 'df["qid"] = range(len(df)) numbers the rows', "image": 'df["image"] = None is for no images at all'}
+    for name in ways:
+        if (other := similar_column(name, map(str, questions.columns))) is not None:
+            ways[name] = f"df = df.rename(columns={{{other!r}: {name!r}}}) renames the one that looks like it"
     if questions.index.name in missing:
         ways[str(questions.index.name)] = f"df.reset_index() makes one of the index {questions.index.name!r}"
     listed = "".join(f" {ways[name]}." for name in missing if name in ways)

@@ -223,6 +223,9 @@ def test_a_dataframe_is_a_question_set_by_its_content(server: Server, drawn_fold
         captionqa.qa(frame.drop(columns="answer"), drawn_folder, server=server, progress=False)
     with pytest.raises(InputError, match=r'no column \'qid\'.* df\["qid"\] = range\(len\(df\)\) numbers the rows\.$'):
         captionqa.qa(frame.drop(columns="qid"), drawn_folder, server=server, progress=False)
+    renamed = frame.rename(columns={"image": "images"})
+    with pytest.raises(InputError, match=r"df = df\.rename\(columns=\{'images': 'image'\}\) renames the one .*it\.$"):
+        captionqa.qa(renamed, drawn_folder, server=server, progress=False)
     with pytest.raises(InputError, match=r"df\.reset_index\(\) makes one of the index 'qid'\.$"):
         captionqa.qa(frame.set_index("qid"), drawn_folder, server=server, progress=False)
     with pytest.raises(InputError, match="cannot be kept"):

@@ -155,6 +155,20 @@ def test_a_set_without_ids_or_images_is_told_how_to_get_them(
     assert any(each.images for each in found) == ("image" not in missing)
 
 
+def test_a_set_whose_ids_and_images_have_other_names_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "q.parquet"
+    rows = [{**row, "answer": str(row["answer"]), "num_images": 1} for row in QUESTIONS]
+    pd.DataFrame(rows).rename(columns={"qid": "ID", "image": "images"}).to_parquet(path)
+    with pytest.raises(InputError, match="This renames 'ID' to 'qid' and renames 'images' to 'image':") as refused:
+        check_questions(path, skip_invalid=False)
+    convert(str(refused.value), monkeypatch)
+    found = [each.question for each in iter_questions(tmp_path / "q_complete.parquet", tmp_path)]
+    assert [each.qid for each in found] == ["007", "q2", "q3"]
+    assert [[image.path for image in each.images] for each in found] == [["a.png"], ["b, c.png"], []]
+
+
 def test_a_set_without_answers_cannot_be_helped(tmp_path: Path) -> None:
     path = tmp_path / "q.parquet"
     pd.DataFrame({"question": ["?"], "image": [None]}).to_parquet(path)
