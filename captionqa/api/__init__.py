@@ -7,7 +7,8 @@
     grade               whether an output answers its question rightly
 
 Every name here is also a name of ``captionqa`` itself, where it is imported when it is first used. Whatever goes wrong
-is an exception of `captionqa.errors`. Everything works where an event loop is running already, as in a notebook.
+is an exception of `captionqa.errors`; an argument of another kind is a TypeError. Everything works where an event loop
+is running already, as in a notebook.
 """
 
 from captionqa.api.grading import grade

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from captionqa.api.kinds import GENERATION, refuse_other_kind
 from captionqa.api.results import RunResult
-from captionqa.api.server import Server
+from captionqa.api.server import Server, server_of
 from captionqa.api.threads import apart
 from captionqa.api.watching import Watch, watcher
 from captionqa.core.identity import PROTOCOL
@@ -70,7 +71,7 @@ def caption(
     prompt_style: str = "SIMPLE",
     taxonomy: PathLike | None = None,
     root: PathLike | None = None,
-    server: Server = Server(),
+    server: Server | str = Server(),
     generation: Generation = Generation(),
     options: RunOptions = RunOptions(),
     follow_symlinks: bool = False,
@@ -86,6 +87,7 @@ def caption(
         prompt_style: a style (`captionqa prompts` lists them), or the path of a template file.
         taxonomy: a JSON file of perspectives, for the style TAXONOMY.
         root: for a list: the folder that names in the results start from; without it they are absolute paths.
+        server: a `Server`, or its URL alone.
         follow_symlinks: for a folder: accept images behind links that lead out of it.
         progress: see `api.watching.Watch`.
 
@@ -93,6 +95,9 @@ def caption(
         job; KeyboardInterrupt, when what was in flight has ended. Items that fail raise nothing: see
         `RunResult.failed`.
     """
+    server = server_of(server)
+    _refuse_other_kinds(prompt_style, generation, options)
+    refuse_other_kind("images", images, (str, os.PathLike, Iterable), "a folder, a parquet file or a list of paths")
     style = caption_style(prompt_style, None if taxonomy is None else Path(taxonomy), caption_styles(Path.cwd()))
     asking = generation.asking(style, CAPTION_SAMPLING)
     task: Task
@@ -114,7 +119,7 @@ def qa(
     protocol: Literal["default", "captionqa"] = "default",
     prompt_style: str = "default",
     answer_mode: Literal["text", "choice"] = "text",
-    server: Server = Server(),
+    server: Server | str = Server(),
     generation: Generation = Generation(),
     options: RunOptions = RunOptions(),
     skip_invalid: bool = False,
@@ -135,6 +140,7 @@ def qa(
         blind: answer from the questions' text alone.
         protocol: ``captionqa`` asks and scores as published; it fixes prompt, sampling and the order of choices.
         answer_mode: ``choice`` lets the model answer with nothing but one of the question's letters.
+        server: as `caption`.
         skip_invalid: leave out and count rows that cannot be used, instead of refusing the set.
         shuffle_choices: seed of the order in which each question's choices are shown; None: their own.
         circular: ask every question once for each rotation of its choices.
@@ -147,6 +153,8 @@ def qa(
     from captionqa.run.question_input import QuestionInput
     from captionqa.run.question_task import QuestionTask  # pyarrow: captions do without
 
+    server = server_of(server)
+    _refuse_other_kinds(prompt_style, generation, options)
     given = QuestionInput(None if captions is None else Captions.load(Path(captions)), blind)
     if isinstance(questions, (str, os.PathLike)):
         path = Path(questions)
@@ -172,6 +180,13 @@ def qa(
             group_by=group_by,
         )
     return _run(task, server, options, watcher(progress), follow_symlinks)
+
+
+def _refuse_other_kinds(prompt_style: object, generation: object, options: object) -> None:
+    """Raises: TypeError."""
+    refuse_other_kind("prompt_style", prompt_style, str, "a style's name, or leave it out")
+    refuse_other_kind("generation", generation, Generation, GENERATION)
+    refuse_other_kind("options", options, RunOptions, 'captionqa.RunOptions(run_name="trial"), or leave it out')
 
 
 def _folder_or_set(path: Path, asking: Asking, follow_symlinks: bool) -> Task:
@@ -227,8 +242,12 @@ def _result(report: Report) -> RunResult:
 
 def _without(questions: pd.DataFrame, missing: Sequence[str]) -> str:
     from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+    from captionqa.data.other_forms import similar_column
 
     ways = {"qid": 'df["qid"] = range(len(df)) numbers the rows', "image": 'df["image"] = None is for no images at all'}
+    for name in ways:
+        if (other := similar_column(name, map(str, questions.columns))) is not None:
+            ways[name] = f"df = df.rename(columns={{{other!r}: {name!r}}}) renames the one that looks like it"
     if questions.index.name in missing:
         ways[str(questions.index.name)] = f"df.reset_index() makes one of the index {questions.index.name!r}"
     listed = "".join(f" {ways[name]}." for name in missing if name in ways)
@@ -242,11 +261,13 @@ def _without(questions: pd.DataFrame, missing: Sequence[str]) -> str:
 def _kept(questions: pd.DataFrame, output_dir: Path, group_by: Sequence[str]) -> Path:
     """The DataFrame as a parquet file that is named by what its questions are: with other columns to group by it is the
     same question set. Raises: InputError, SaveFailed, UsageError."""
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from captionqa.core.questions import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
+    refuse_other_kind("questions", questions, pd.DataFrame, "a parquet file's path or a DataFrame")
     for name in group_by:
         if name not in questions.columns:
             listed = ", ".join(map(str, questions.columns))

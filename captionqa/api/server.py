@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from captionqa.api.kinds import refuse_other_kind
 from captionqa.errors import UsageError
 from captionqa.run.choosing import base_url, choose_servers
 from captionqa.run.discovery import FixedServers, Servers
@@ -50,3 +51,11 @@ class Server:
         )
         say(f"server: {described}")
         return servers
+
+
+def server_of(given: Server | str) -> Server:
+    """A server, or its URL alone. Raises: TypeError."""
+    if isinstance(given, str):
+        return Server(url=given)
+    refuse_other_kind("server", given, Server, 'a URL, captionqa.Server(url="http://…"), or leave it out')
+    return given

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
-from captionqa.api.server import Server
+from captionqa.api.kinds import GENERATION, refuse_other_kind
+from captionqa.api.server import Server, server_of
 from captionqa.api.threads import apart
 from captionqa.core.conversation import Turn
 from captionqa.data.given_images import GivenImage
@@ -22,7 +23,7 @@ def ask(
     images: GivenImage | Iterable[GivenImage],
     question: str,
     *,
-    server: Server = Server(),
+    server: Server | str = Server(),
     generation: Generation = Generation(),
     output_dir: str | os.PathLike[str] = "output",
 ) -> Answer:
@@ -30,6 +31,7 @@ def ask(
 
     Args:
         images: paths, URLs (fetched here, not by the server), bytes of image files, Pillow pictures.
+        server: a `Server`, or its URL alone.
         output_dir: where servers are published, for a server that is not named.
 
     Raises: InputError for an image that cannot be sent; UsageError when there is no server; ServerError; among them
@@ -42,9 +44,11 @@ def ask(
 
 
 def _talk(
-    server: Server, generation: Generation, output_dir: Path, say: Callable[[str], None], *, several: bool
+    given: Server | str, generation: Generation, output_dir: Path, say: Callable[[str], None], *, several: bool
 ) -> Talk:
     """``several``: more than one question will be asked."""
+    server = server_of(given)
+    refuse_other_kind("generation", generation, Generation, GENERATION)
 
     def find() -> FoundServer:
         servers = server.servers(output_dir, say)
@@ -88,7 +92,7 @@ class Chat:
     def __init__(
         self,
         *,
-        server: Server = Server(),
+        server: Server | str = Server(),
         generation: Generation = Generation(),
         output_dir: str | os.PathLike[str] = "output",
         say: Callable[[str], None] = lambda _: None,
@@ -125,6 +129,7 @@ class Chat:
 
     @generation.setter
     def generation(self, generation: Generation) -> None:
+        refuse_other_kind("generation", generation, Generation, GENERATION)
         self._talk.generation = generation
 
     def reset(self) -> None:

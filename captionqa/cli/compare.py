@@ -49,13 +49,13 @@ def compare(runs: tuple[Path, ...], output_dir: Path, common: bool, flips: Path 
     from captionqa.run.store import find_run
 
     comparison = compare_runs([find_run(run, output_dir) for run in runs], common=common)
-    if flips is not None:
-        _write_flips(comparison, flips)
     if as_json:
         click.echo(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False))
     else:
         click.echo(comparison_text(comparison))
-        if flips is not None:
+    if flips is not None:
+        _write_flips(comparison, flips)  # last: a file that cannot be written takes nothing of the comparison away
+        if not as_json:
             click.echo(f"written: {flips}")
     return int(ExitCode.COMPLETE)
 

@@ -20,6 +20,8 @@ CONFIGURED = ("caption", "qa", "preflight", "serve", "ask", "chat")
 """Commands that take a config file."""
 OTHER_TABLES = ("slurm",)
 """Tables of that file that are not a command's options by the same name; `cli.slurm_options` reads them."""
+_CONFIG = "captionqa.config"
+"""Under this name a command's context has the config file that was read."""
 
 
 def read_concurrency(_: click.Context, __: click.Parameter, value: str) -> int | None:
@@ -35,7 +37,16 @@ def option(name: str, *declarations: str, **settings: Any) -> Callable[[CommandT
     """A click option with its environment variable, shown in the help."""
     variable = "CAPTIONQA_" + name.split("/")[0].removeprefix("--").replace("-", "_").upper()
     settings.setdefault("show_default", settings.get("default") is not None)
-    return click.option(name, *declarations, envvar=variable, show_envvar=True, **settings)
+    return click.option(name, *declarations, cls=_Configured, envvar=variable, show_envvar=True, **settings)
+
+
+class _Configured(click.Option):
+    """An option that a config file may set: a mistake there is not one of the environment."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        if ctx is None or ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
+            return super().get_error_hint(ctx)
+        return f"'{self.opts[0]}' (config file: {ctx.meta[_CONFIG]})"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -74,8 +85,14 @@ def read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Pa
             raise click.BadParameter(
                 f"{path}: unknown name {given!r}. Known for {ctx.command.name}: {', '.join(sorted(known))}"
             )
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    take_defaults(ctx, path, defaults)
     return path
+
+
+def take_defaults(ctx: click.Context, path: Path, defaults: Mapping[str, Any]) -> None:
+    """``defaults``: what a config file says, by the parameters' names."""
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    ctx.meta[_CONFIG] = path
 
 
 def _config_names(command: click.Command) -> dict[str, click.Option]:

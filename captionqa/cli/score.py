@@ -158,10 +158,11 @@ def _scored_json(scored: Scored) -> dict[str, Any]:
 def _print_scored(scored: Scored) -> None:
     _print_counts({**scored.summary, "pending": 0})  # said below, in words that fit: nothing was asked
     if scored.missing:
-        more = ", …" if scored.summary["pending"] > len(scored.missing) else ""
-        click.echo(f"no line for {scored.summary['pending']} questions: {', '.join(scored.missing)}{more}")
+        count = scored.summary["pending"]
+        more = ", …" if count > len(scored.missing) else ""
+        click.echo(f"no line for {count} question{'' if count == 1 else 's'}: {', '.join(scored.missing)}{more}")
     if scored.unknown:
-        click.echo(f"left out, not in the question set: {scored.unknown} lines")
+        click.echo(f"left out, not in the question set: {scored.unknown} line{'' if scored.unknown == 1 else 's'}")
     click.echo(f"written: {scored.paths.folder}/{scored.paths.stem}*.json")
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from captionqa.cli.options import read_toml
+from captionqa.cli.options import read_toml, take_defaults
 from captionqa.slurm.options import SETTINGS, Kind, Setting
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -140,7 +140,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> P
         for name, value in given.items()
         if name.replace("-", "_") in parameters
     }
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    take_defaults(ctx, path, defaults)
     return path
 
 

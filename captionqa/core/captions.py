@@ -39,7 +39,8 @@ class CaptionFold:
         caption: str | None = record.get("output")
         if record["outcome"] != OutcomeKind.ANSWERED or caption is None:
             self.failures.add(record)
-            self.statistics.empty += record.get("reason") == Reason.EMPTY
+            # An image file without a byte is «empty», too.
+            self.statistics.empty += record["outcome"] == OutcomeKind.FAILED and record.get("reason") == Reason.EMPTY
             return None
         self.captioned += 1
         self.truncated += record.get("finish_reason") == "length"

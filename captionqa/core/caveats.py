@@ -25,6 +25,8 @@ def caveats(
     gold: Mapping[str, int],
     shown: Mapping[str, int],
     pending: int = 0,
+    *,
+    elsewhere: bool = False,
 ) -> list[str]:
     """Warnings for the fields of metrics.json.
 
@@ -33,6 +35,7 @@ def caveats(
         gold: how often each shown letter is right.
         shown: how often it was chosen.
         pending: how many have not been asked yet.
+        elsewhere: whether another program asked: it does not have our options.
     """
     graded = fields["total_questions"]
     found = _missing(fields, pending)
@@ -42,9 +45,8 @@ def caveats(
             "(outcome unparsed), and change the prompt if they are alike"
         )
     if fields["truncated"]:
-        found.append(
-            f"{_of(fields['truncated'], graded)} outputs were cut before they stated an answer: raise --max-tokens"
-        )
+        way_out = "where they were made, allow more tokens" if elsewhere else "raise --max-tokens"
+        found.append(f"{_of(fields['truncated'], graded)} outputs were cut before they stated an answer: {way_out}")
     if fields["cut_by_context"]:
         found.append(
             f"{_of(fields['cut_by_context'], graded)} outputs ended with the model's context, before --max-tokens: "

@@ -127,6 +127,8 @@ class MetricsFold:
     completion_tokens: int = 0
     protocol: ProtocolFold | None = None
     """CaptionQA's scores, for runs under its protocol."""
+    elsewhere: bool = False
+    """Whether the outputs were produced elsewhere."""
     variants: VariantsFold = field(default_factory=VariantsFold)
 
     def add(self, record: Mapping[str, Any], grading: Grade | None) -> dict[str, Any] | None:
@@ -192,7 +194,7 @@ class MetricsFold:
         }
         questions = {name: tally.total for name, tally in categories.items()} | self.variants.graded
         letters = (self.letters.gold_shown, self.letters.shown)
-        return {**fields, "warnings": caveats(fields, questions, *letters, pending)}
+        return {**fields, "warnings": caveats(fields, questions, *letters, pending, elsewhere=self.elsewhere)}
 
     def _choice_questions(self, counted: Counted) -> dict[str, Any] | None:
         """What became of the questions with choices, beside chance over the same ones; None where there are none."""

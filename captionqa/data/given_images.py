@@ -69,9 +69,13 @@ def _source(given: GivenImage, stdin: BinaryIO | None, policy: ImagePolicy) -> I
 
 def _encoded(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
+    kind = type(picture).__name__
+    if not hasattr(picture, "save"):
+        text = f"{kind}: no image; give a path, a URL, the bytes of an image file or a Pillow picture"
+        raise BadImage(ImageProblem.BAD_VALUE, text)
     try:
         picture.save(buffer, "PNG")
-    except (AttributeError, OSError, ValueError) as error:
-        text = f"{type(picture).__name__}: neither a path, URL or bytes nor a picture that can be saved ({error})"
+    except (OSError, ValueError) as error:
+        text = f"{kind}: a picture that cannot be saved ({error}); give the path or the bytes of an image file"
         raise BadImage(ImageProblem.BAD_VALUE, text) from error
     return buffer.getvalue()

@@ -7,18 +7,37 @@ means is its owner's to say, and one way in is enough.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import chain, count
 from pathlib import Path
 
 from captionqa.errors import InputError
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _COLUMNS = frozenset(["qid", "question", "answer", "image", "choices", "output"])
-_OF_A_LINE = frozenset(["qid", "custom_id", "question"])
-"""An object with one of these may be a line; one without may be a mapping from ids to outputs."""
+_OF_A_LINE = _COLUMNS | frozenset(
+    ["custom_id", "id", "question_id", "gold", "response", "prediction", "predicted", "text", "reasoning", "error"]
+)
+"""An object with one of these is a line, of some form; one without may be a mapping from ids to outputs."""
+_SIMILAR = {
+    "qid": ["question_id", "id", "uid", "index", "idx"],
+    "image": [
+        "images",
+        "image_path",
+        "image_paths",
+        "image_file",
+        "img",
+        "img_path",
+        "decoded_image",
+        "picture",
+        "photo",
+    ],
+}
+"""Other names of a question set's columns, in small letters, the likeliest first."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -60,7 +79,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _is_mapping(line: bytes) -> bool:
-    return _is_json(line) and bool(names := set(json.loads(line))) and not names & _OF_A_LINE
+    return _is_json(line) and bool(names := {name.lower() for name in json.loads(line)}) and not names & _OF_A_LINE
 
 
 def refuse_other_form(path: Path, wanted: str) -> None:
@@ -111,17 +130,28 @@ def way_to_parquet(path: Path) -> str:
     return f" It is {form.value}. This converts it:\n  {_pandas(way)}{lists if form is Form.TABLE else ''}"
 
 
-def way_to_add(path: Path, missing: Sequence[str]) -> str:
-    """For a question set without ids or images: how to number its rows, or to say that no question has an image;
-    nothing where other columns are missing, which nobody can make up."""
+def similar_column(name: str, columns: Iterable[str]) -> str | None:
+    """A column that is likely to be meant by a question set's ``qid`` or ``image``."""
+    found = {column.lower(): column for column in columns}
+    return next((found[other] for other in _SIMILAR[name] if other in found), None)
+
+
+def way_to_add(path: Path, missing: Sequence[str], columns: Sequence[str]) -> str:
+    """For a question set without ids or images: which of its columns to rename, and where none looks like them how to
+    number its rows, or to say that no question has an image; nothing where other columns are missing, which nobody can
+    make up."""
     ways = {
         "qid": ('d["qid"] = range(len(d))', "numbers the rows"),
         "image": ('d["image"] = None', "says that no question has an image"),
     }
     if set(missing) - set(ways):
         return ""
+    for name in missing:
+        if (other := similar_column(name, columns)) is not None:
+            renamed = f"d = d.rename(columns={json.dumps({other: name}, ensure_ascii=False)})"
+            ways[name] = (renamed, f"renames {other!r} to {name!r}")
     codes, words = zip(*(ways[name] for name in missing), strict=True)
-    target = _literal(path.with_name(f"{path.stem}_complete{path.suffix}"))
+    target = _literal(_target(path, path.suffix, "complete"))
     code = "; ".join(("import pandas", f"d = pandas.read_parquet({_literal(path)})", *codes, f"d.to_parquet({target})"))
     return f" A column of another name can be renamed. This {' and '.join(words)}:\n  python -c {shlex.quote(code)}"
 
@@ -153,6 +183,9 @@ def _literal(path: Path) -> str:
     return json.dumps(str(path), ensure_ascii=False)
 
 
-def _target(path: Path, suffix: str) -> Path:
-    """A name for what is made of a file: never the file's own."""
-    return path.with_suffix(suffix) if path.suffix != suffix else path.with_name(f"{path.stem}_converted{suffix}")
+def _target(path: Path, suffix: str, word: str = "converted") -> Path:
+    """A name for what is made of a file that no file has: its own with another suffix, else with the word."""
+    stem = path.stem
+    numbered = (f"{stem}_{word}_{number}{suffix}" for number in count(2))
+    names = chain((f"{stem}{suffix}", f"{stem}_{word}{suffix}"), numbered)
+    return next(target for target in map(path.with_name, names) if not os.path.lexists(target))

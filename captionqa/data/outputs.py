@@ -87,7 +87,8 @@ def _of_plain(fields: Mapping[str, Any]) -> Outcome:
     if _never_ends(output) and finish_reason != "length":
         return Outcome(OutcomeKind.ANSWERED, output=output, finish_reason=finish_reason)  # it never stopped thinking
     if not text.strip() and finish_reason != "length":
-        return Outcome(OutcomeKind.FAILED, reason=Reason.EMPTY, detail=f"no text, finish_reason {finish_reason!r}")
+        ended = "" if finish_reason is None else f", finish_reason {finish_reason!r}"
+        return Outcome(OutcomeKind.FAILED, reason=Reason.EMPTY, detail=f"no text{ended}")
     return Outcome(
         OutcomeKind.ANSWERED,
         output=text,

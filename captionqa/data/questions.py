@@ -249,7 +249,7 @@ def _rows(
         raise InputError(
             f"{path}: no column {', '.join(map(repr, missing))}. It has {', '.join(schema.names)}; a question set "
             f"needs {', '.join(REQUIRED_COLUMNS)} and may have {', '.join(OPTIONAL_COLUMNS)}."
-            + way_to_add(path, missing)
+            + way_to_add(path, missing, schema.names)
         )
     for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
         if schema.names.count(name) > 1:

@@ -30,6 +30,8 @@ IMAGE, CAPTIONS, BLIND = "image", "captions", "blind"
 MUCH_LEFT_OUT = 0.02
 """More of the questions without a pair of answers is warned of."""
 _LISTED = 5
+_COUNTS = ("n", "total_questions", "unparsed", "truncated", "failed", "pending")
+"""Of a run's metrics, under the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,7 @@ class ComparedRun:
             "input": self.input,
             "accuracy": self.summary["overall_accuracy"],
             "interval": self.summary["interval"],
-            "n": self.summary["total_questions"],
-            **{name: self.summary[name] for name in ("unparsed", "truncated", "failed")},
-            "pending": self.summary["pending"],
+            **{name: self.summary[name] for name in _COUNTS},
             "run": str(self.paths.identity),
             **({} if score is None else {"score": score["score"], "score_interval": score["intervals"].get("score")}),
         }

@@ -14,43 +14,56 @@ from typing import IO, Any
 from captionqa.errors import InputError, SaveFailed
 
 TEMPORARY_SUFFIX = ".tmp"
+_OF_A_RUN = (
+    "The journal beside it has every answer: free space or check permissions, then run `captionqa export` or the same "
+    "command again."
+)
+_OF_NOBODY = "Free space or check permissions, or name another file."
+"""Way out where nothing else is known of a file."""
 
 
 class ExportFile:
     """A text file on its way to ``path``."""
 
-    def __init__(self, path: Path, file: IO[str]) -> None:
+    def __init__(self, path: Path, file: IO[str], way_out: str) -> None:
         self._path = path
         self._file = file
+        self._way_out = way_out
 
     def write(self, text: str) -> None:
         """Raises: SaveFailed."""
         try:
             self._file.write(text)
         except OSError as error:
-            raise _failed(self._path, error) from error
+            raise _failed(self._path, error, self._way_out) from error
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[ExportFile]:
+def replacing(path: Path, way_out: str | None = None) -> Iterator[ExportFile]:
     """A text file that takes the place of ``path`` when the block ends well, and leaves no trace when it does not.
+
+    Args:
+        way_out: what to do when it cannot be written; None for a file that a user has named.
 
     Raises: SaveFailed for its own file's troubles; what else the block raises passes as it is.
     """
+    if way_out is None:
+        folder = path.parent
+        way_out = _OF_NOBODY if folder.is_dir() else f"There is no folder {folder}: make it, or name another file."
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
     try:
         file = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 (closed below, before it is renamed)
     except OSError as error:
-        raise _failed(path, error) from error
+        raise _failed(path, error, way_out) from error
     try:
-        yield ExportFile(path, file)
+        yield ExportFile(path, file, way_out)
         try:
             file.flush()
             os.fsync(file.fileno())
             file.close()
             os.replace(temporary, path)
         except OSError as error:
-            raise _failed(path, error) from error
+            raise _failed(path, error, way_out) from error
     except BaseException:
         with contextlib.suppress(OSError):
             file.close()
@@ -61,7 +74,7 @@ def replacing(path: Path) -> Iterator[ExportFile]:
 
 def write_json(path: Path, value: Any) -> None:
     """Raises: SaveFailed."""
-    with replacing(path) as file:
+    with replacing(path, _OF_A_RUN) as file:
         file.write(_dumps(value, indent=2) + "\n")
 
 
@@ -84,7 +97,7 @@ class JsonObject:
 @contextlib.contextmanager
 def json_object(path: Path) -> Iterator[JsonObject]:
     """An object file that takes the place of ``path`` when the block ends well. Raises: SaveFailed."""
-    with replacing(path) as file:
+    with replacing(path, _OF_A_RUN) as file:
         entries = JsonObject(file)
         yield entries
         entries.close()
@@ -136,8 +149,5 @@ def _dumps(value: Any, indent: int | None = None) -> str:
     return text
 
 
-def _failed(path: Path, error: OSError) -> SaveFailed:
-    return SaveFailed(
-        f"{path}: cannot be written ({error.strerror}). The journal beside it has every answer: free space or check "
-        "permissions, then run `captionqa export` or the same command again."
-    )
+def _failed(path: Path, error: OSError, way_out: str) -> SaveFailed:
+    return SaveFailed(f"{path}: cannot be written ({error.strerror}). {way_out}")

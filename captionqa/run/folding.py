@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from captionqa import __version__
 from captionqa.core.captions import CaptionFold
-from captionqa.core.identity import DATA, PROTOCOL, identity_digest
+from captionqa.core.identity import DATA, OUTPUTS, PROTOCOL, identity_digest
 from captionqa.core.outcomes import OutcomeKind
 from captionqa.run.exports import JsonObject, json_object, write_json
 from captionqa.run.journal import JournalIndex, Record
@@ -52,7 +52,8 @@ def fold_of(identity: Mapping[str, Any]) -> CaptionFold | MetricsFold:
     from captionqa.core.captionqa_scores import ProtocolFold
     from captionqa.core.metrics import MetricsFold
 
-    return MetricsFold(protocol=ProtocolFold() if identity.get("protocol") == PROTOCOL else None)
+    protocol = ProtocolFold() if identity.get("protocol") == PROTOCOL else None
+    return MetricsFold(protocol=protocol, elsewhere=OUTPUTS in identity)
 
 
 def entries(fold: CaptionFold | MetricsFold, records: Iterable[Record]) -> Iterator[tuple[Record, Any | None]]:

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,6 +23,7 @@ from captionqa import Generation, Progressed, RunOptions, RunResult, Server
 from captionqa.errors import (
     ExitCode,
     IdentityMismatch,
+    ImageError,
     InputError,
     ServerGone,
     Stopped,
@@ -77,6 +79,59 @@ def test_a_question_where_the_image_belongs_is_refused_in_words(tmp_path: Path) 
             captionqa.ask("What is it?", question, server=nowhere)  # type: ignore[arg-type]
         with captionqa.Chat(server=nowhere) as chat, pytest.raises(UsageError, match="stands where the question does"):
             chat.ask(question, "What is it?")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: captionqa.ask([], "Why?", server={"url": "x"}),
+            r"server: a value of type dict .* captionqa.Server\(u",
+        ),
+        (
+            lambda: captionqa.ask([], "Why?", generation=None),
+            r"generation: None was given\. Give captionqa.Generation\(",
+        ),
+        (lambda: captionqa.Chat(server=8000), "server: a value of type int"),
+        (lambda: captionqa.caption("images", server=None), "server: None"),
+        (lambda: captionqa.caption("images", generation={}), "generation: a value of type dict"),
+        (lambda: captionqa.caption(7), "images: a value of type int .* Give a folder, a parquet file or a list"),
+        (
+            lambda: captionqa.qa("q.parquet", options={"run_name": "x"}),
+            r"options: a .* Give captionqa.RunOptions\(run_n",
+        ),
+        (lambda: captionqa.qa("q.parquet", prompt_style=None), "prompt_style: None was given"),
+        (lambda: captionqa.qa([{"qid": 1}]), "questions: a value of type list .* parquet file's path or a DataFrame"),
+    ],
+)
+def test_an_argument_of_another_kind_is_told_what_to_give(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+def test_a_generation_of_another_kind_leaves_a_conversation_its_own() -> None:
+    chat = captionqa.Chat(server="http://127.0.0.1:9", generation=Generation(seed=3))
+    with pytest.raises(TypeError, match="generation: a value of type dict"):
+        chat.generation = {"seed": 4}  # type: ignore[assignment]
+    assert chat.generation.seed == 3
+
+
+@pytest.mark.parametrize("image", [123, None, [1.5]])
+def test_what_is_no_image_is_told_what_is(image: Any) -> None:
+    with pytest.raises(
+        InputError, match="no image; give a path, a URL, the bytes of an image file or a Pillow"
+    ) as caught:
+        captionqa.ask(image, "x", server="http://127.0.0.1:9")
+    assert isinstance(caught.value.__cause__, ImageError)
+
+
+def test_a_url_alone_is_a_server(server: Server, drawn_folder: Path) -> None:
+    assert isinstance(server.url, str)
+    assert captionqa.ask([], "Why?", server=server.url).text == captionqa.ask([], "Why?", server=server).text
+    result = captionqa.caption(
+        drawn_folder / "images", server=server.url, progress=False, options=RunOptions(limit=1, report=False)
+    )
+    assert result.counts == {"answered": 1}
 
 
 def test_one_question_about_whatever_is_an_image(server: Server, drawn_folder: Path) -> None:
@@ -223,6 +278,9 @@ def test_a_dataframe_is_a_question_set_by_its_content(server: Server, drawn_fold
         captionqa.qa(frame.drop(columns="answer"), drawn_folder, server=server, progress=False)
     with pytest.raises(InputError, match=r'no column \'qid\'.* df\["qid"\] = range\(len\(df\)\) numbers the rows\.$'):
         captionqa.qa(frame.drop(columns="qid"), drawn_folder, server=server, progress=False)
+    renamed = frame.rename(columns={"image": "images"})
+    with pytest.raises(InputError, match=r"df = df\.rename\(columns=\{'images': 'image'\}\) renames the one .*it\.$"):
+        captionqa.qa(renamed, drawn_folder, server=server, progress=False)
     with pytest.raises(InputError, match=r"df\.reset_index\(\) makes one of the index 'qid'\.$"):
         captionqa.qa(frame.set_index("qid"), drawn_folder, server=server, progress=False)
     with pytest.raises(InputError, match="cannot be kept"):

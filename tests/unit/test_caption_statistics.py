@@ -83,6 +83,7 @@ def test_the_fold_counts_what_looks_wrong() -> None:
         fold.add({"id": str(number), "outcome": "answered", "output": caption, "finish_reason": reason})
     fold.add({"id": "8", "outcome": "failed", "reason": "empty"})
     fold.add({"id": "9", "outcome": "failed", "reason": "timeout"})
+    fold.add({"id": "10", "outcome": "bad_image", "reason": "empty"})  # the file has 0 bytes: nothing was answered
     found = fold.statistics.fields()
     assert {name: found[name] for name in ("truncated", "repetitive", "refusals", "empty")} == {
         **{"truncated": 1, "repetitive": 1, "refusals": 1, "empty": 1}

@@ -20,7 +20,7 @@ from captionqa.core.kept import NoInterval, what_captions_keep
 from captionqa.core.metrics import grade_record
 from captionqa.core.pairing import Answers
 from captionqa.core.statistics import paired_scores
-from captionqa.errors import UsageError
+from captionqa.errors import SaveFailed, UsageError
 from captionqa.report.comparison_page import write_comparison
 from captionqa.run.folding import export_run
 from captionqa.run.store import RunPaths, RunStore, Shard, read_journals
@@ -232,12 +232,34 @@ def test_flips_are_written_line_by_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_a_comparison_is_shown_even_where_its_flips_cannot_be_written(tmp_path: Path, how: tuple[str, ...]) -> None:
+    runs = [write_run(tmp_path, name, questions(out)) for name, out in (("a", "BAB"), ("b", "BBA"))]
+    said = run(tmp_path, *runs, *how)
+    nowhere = tmp_path / "nowhere"
+    arguments = ["compare", *map(str, runs), *how, "--flips", str(nowhere / "flips.jsonl")]
+    result = CliRunner().invoke(commands, arguments)
+    assert result.output == said
+    assert isinstance(result.exception, SaveFailed)
+    assert f"There is no folder {nowhere}: make it" in str(result.exception)
+
+
 def test_failures_are_left_out_and_counted(tmp_path: Path) -> None:
     one, two = write_run(tmp_path, "one", questions("BB-A")), write_run(tmp_path, "two", questions("-BBA"))
     text = run(tmp_path, one, two)
     assert "left out, because only one run has an answer: A 1, B 1" in text
     (pair,) = json.loads(run(tmp_path, one, two, "--json"))["pairs"]
     assert (pair["n"], pair["both"], pair["neither"]) == (2, 1, 1)
+
+
+def test_a_runs_counts_are_those_of_its_metrics(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, name, questions(out), items=5) for name, out in (("a", "BB-A"), ("b", "BBBA"))]
+    for folder, found in zip(runs, json.loads(run(tmp_path, *runs, "--json"))["runs"], strict=True):
+        paths = RunPaths(folder, f"{folder.name}_qa")
+        metrics = export_run(IDENTITY, paths, read_journals(paths))
+        for name in ("n", "total_questions", "unparsed", "truncated", "failed", "pending"):
+            assert found[name] == metrics[name], name
+        assert (found["n"], found["total_questions"]) == (4, 4 - found["failed"])
 
 
 def refusal(folder: Path, *arguments: object) -> str:

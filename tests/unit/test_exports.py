@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,19 @@ def test_a_folder_that_cannot_be_written_is_a_failed_save(tmp_path: Path) -> Non
     for folder in (tmp_path / "file", tmp_path / "missing"):
         with pytest.raises(SaveFailed, match=r"metrics.json: cannot be written \(.*captionqa export"):
             write_json(folder / "metrics.json", {})
+
+
+def test_a_file_that_a_user_has_named_is_no_export_of_a_run(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    words = f"{missing / 'x.html'}: cannot be written (No such file or directory). There is no folder {missing}: "
+    with pytest.raises(SaveFailed, match=re.escape(words)), replacing(missing / "x.html"):
+        pass
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    words = "taken: cannot be written .*check permissions, or name another file"
+    with pytest.raises(SaveFailed, match=words) as refused, replacing(taken) as file:
+        file.write("x")
+    assert "journal" not in str(refused.value)
 
 
 FULL_DISK = """

@@ -303,7 +303,7 @@ def test_what_to_beware_of_is_said() -> None:
     assert warned(*enough, *unread[:2]) == ""
     assert "3 of 103 (2.9%) outputs state no answer that can be read" in warned(*enough, *unread)
     cut = {**with_facts("Let us see", image="c.png"), "finish_reason": "length"}
-    assert "1 of 101 (1.0%) outputs were cut before they stated an answer" in warned(*enough, cut)
+    assert "1 of 101 (1.0%) outputs were cut before they stated an answer: raise --max-tokens" in warned(*enough, cut)
     by_context = "1 of 101 (1.0%) outputs ended with the model's context, before --max-tokens"
     assert by_context in warned(*enough, {**cut, "cut_by_context": True})
     assert by_context not in warned(*enough, cut)

@@ -122,6 +122,20 @@ def test_a_mistake_in_the_file_is_named_and_nothing_passed_over(
     assert [fragment for fragment in fragments if fragment not in shown] == []
 
 
+@pytest.mark.parametrize("line", ["max-tokens = 'x'", "[caption]\nmax_tokens = 'x'"])
+def test_a_bad_value_is_told_with_the_place_that_it_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config(tmp_path, line)
+    in_file = refusal(caption, "--config", "captionqa.toml")
+    assert "Invalid value for '--max-tokens' (config file: captionqa.toml): 'x' is not" in in_file
+    config(tmp_path, "max-tokens = 5")
+    monkeypatch.setenv("CAPTIONQA_MAX_TOKENS", "x")
+    in_environment = refusal(caption, "--config", "captionqa.toml")
+    assert "Invalid value for '--max-tokens' (env var: 'CAPTIONQA_MAX_TOKENS'): 'x' is not" in in_environment
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "missing.toml: [Errno 2]" in refusal(caption, "--config", str(tmp_path / "missing.toml"))
     path = tmp_path / "latin.toml"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,19 @@ def test_lines_that_are_lists_are_named_by_line(tmp_path: Path) -> None:
         Outputs(path)
 
 
+@pytest.mark.parametrize("record", [{"id": "0", "answer": "B"}, {"ID": 1, "Response": "B"}, {"prediction": "B"}])
+@pytest.mark.parametrize("lines", [1, 2])
+def test_lines_under_other_names_are_told_so_however_many_there_are(
+    tmp_path: Path, record: dict[str, Any], lines: int
+) -> None:
+    path = tmp_path / "o.jsonl"
+    path.write_text((json.dumps(record) + "\n") * lines)
+    named = re.escape(f"line {lines}: neither qid nor custom_id among its names ({', '.join(record)})")
+    with pytest.raises(InputError, match=named) as refused:
+        Outputs(path)
+    assert "python" not in str(refused.value)
+
+
 @pytest.mark.parametrize("missing", [("qid",), ("image",), ("qid", "image")])
 def test_a_set_without_ids_or_images_is_told_how_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
@@ -140,6 +155,20 @@ def test_a_set_without_ids_or_images_is_told_how_to_get_them(
     assert any(each.images for each in found) == ("image" not in missing)
 
 
+def test_a_set_whose_ids_and_images_have_other_names_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "q.parquet"
+    rows = [{**row, "answer": str(row["answer"]), "num_images": 1} for row in QUESTIONS]
+    pd.DataFrame(rows).rename(columns={"qid": "ID", "image": "images"}).to_parquet(path)
+    with pytest.raises(InputError, match="This renames 'ID' to 'qid' and renames 'images' to 'image':") as refused:
+        check_questions(path, skip_invalid=False)
+    convert(str(refused.value), monkeypatch)
+    found = [each.question for each in iter_questions(tmp_path / "q_complete.parquet", tmp_path)]
+    assert [each.qid for each in found] == ["007", "q2", "q3"]
+    assert [[image.path for image in each.images] for each in found] == [["a.png"], ["b, c.png"], []]
+
+
 def test_a_set_without_answers_cannot_be_helped(tmp_path: Path) -> None:
     path = tmp_path / "q.parquet"
     pd.DataFrame({"question": ["?"], "image": [None]}).to_parquet(path)
@@ -147,3 +176,26 @@ def test_a_set_without_answers_cannot_be_helped(tmp_path: Path) -> None:
         check_questions(path, skip_invalid=False)
     assert "no column 'qid', 'answer'" in str(refused.value)
     assert "python" not in str(refused.value)
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the advice is followed."""
+    rows = [{**row, "answer": str(row["answer"])} for row in QUESTIONS]
+    write_table(tmp_path / "q.csv", rows)
+    write_table(tmp_path / "o.csv", OUTPUTS)
+    write_json(tmp_path / "p.json", mapping())
+    pd.DataFrame(rows).drop(columns="qid").to_parquet(tmp_path / "r.parquet")
+    names = {"q.csv": "q{}.parquet", "o.csv": "o{}.jsonl", "p.json": "p{}.jsonl", "r.parquet": "r{}.parquet"}
+    (tmp_path / "q.parquet").write_bytes(b"good")
+    for name in ("o.jsonl", "p.jsonl"):
+        (tmp_path / name).write_text("good")
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for added in ("", "_2"):
+        for name, made in names.items():
+            read = Outputs if made.endswith(".jsonl") else partial(check_questions, skip_invalid=False)
+            with pytest.raises(InputError) as refused:
+                read(tmp_path / name)
+            convert(str(refused.value), monkeypatch)
+            word = "_complete" if name == "r.parquet" else "_converted"
+            assert (tmp_path / made.format(word + added)).exists()
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept

@@ -72,7 +72,7 @@ def test_both_forms_make_the_same_of_an_output(output: str, finish_reason: str) 
     [
         ({"error": "out of memory"}, "reported_error", "out of memory"),
         ({"error": {"message": "too long", "code": 400}}, "reported_error", "too long"),
-        ({"output": None}, "empty", "no text, finish_reason None"),
+        ({"output": None}, "empty", "no text"),
         ({"output": " \n", "finish_reason": "stop"}, "empty", "no text, finish_reason 'stop'"),
     ],
 )

@@ -415,6 +415,10 @@ def test_the_command_writes_where_it_is_told_and_names_what_it_wrote(tmp_path: P
     ]
     assert runner.invoke(commands, arguments, standalone_mode=False).return_value == 0
     assert [item["id"] for item in payload(elsewhere)["items"]] == ["q"]
+    nowhere = str(tmp_path / "nowhere" / "x.html")
+    result = runner.invoke(commands, ["report", str(paths.identity), "--output", nowhere], standalone_mode=False)
+    assert f"{nowhere}: cannot be written" in str(result.exception)
+    assert "journal" not in str(result.exception)
     result = runner.invoke(commands, ["report", *[str(paths.identity)] * 3], standalone_mode=False)
     assert isinstance(result.exception, UsageError)
 

@@ -133,6 +133,8 @@ def test_what_is_wrong_unread_cut_failed_and_missing_is_counted_apart(score: Run
     assert counts == [10, 5, 2, 1, 1, 1, 2]
     assert summary["accuracy_bounds"] == {"low": 5 / 12, "high": 10 / 12}
     assert summary["warnings"][0].startswith("3 of 12 (25.0%) have no answer (1 failed, 2 pending): accuracy over all")
+    cut = "1 of 9 (11.1%) outputs were cut before they stated an answer: where they were made, allow more tokens"
+    assert cut in summary["warnings"]
     assert report["missing_first"] == ["geo-3", "len-3"]
     files = exports(tmp_path)
     fields = ("question", "choices", "gt_answer", "gt_letter", "category", "source", "image_paths")
@@ -231,10 +233,14 @@ def test_outputs_of_other_questions_are_refused_with_examples_of_both_sides(scor
 def test_missing_questions_are_said_to_people(questions: Path, tmp_path: Path) -> None:
     lines = all_right()
     del lines["geo-3"]
-    path = outputs(tmp_path, lines)
-    said = text("--question-path", str(questions), "--outputs", str(path), "--output-dir", str(tmp_path / "o"))
-    assert "no line for 1 questions: geo-3\n" in said
+    arguments = ["--question-path", str(questions), "--output-dir", str(tmp_path / "o"), "--skip-unknown"]
+    said = text(*arguments, "--outputs", str(outputs(tmp_path, {**lines, "x": {"output": "B"}})))
+    assert "no line for 1 question: geo-3\n" in said
+    assert "left out, not in the question set: 1 line\n" in said
     assert "not asked yet" not in said
+    del lines["len-3"]
+    said = text(*arguments, "--overwrite", "--outputs", str(outputs(tmp_path, lines)))
+    assert "no line for 2 questions: geo-3, len-3\n" in said
 
 
 @pytest.mark.parametrize(
