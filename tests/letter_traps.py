@@ -997,4 +997,23 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
         ("9 + 9 = 18", "D"),
         ("The total is 2 × 7 = 14.", "C"),
     ],
+    # numbers held open against each other
+    ("12", "24", "36"): [
+        ("12 or 24", None),
+        ("36 or 12", None),
+        ("either 24 or 36", None),
+        ("The result is 12 or 24.", None),
+        ("Answer: 24 or 36", None),
+        ("\\boxed{12 or 36}", None),
+        ("<answer>24 or 36</answer>", None),
+        ('{"answer": "36 or 24"}', None),
+        ("12 or 13", None),
+        ("13 or 12", None),
+        ("It is not 12 or 24 but 36.", "C"),
+        ("12 或 24", None),
+    ],
+    ("2.5", "3.5", "4.5"): [
+        ("3.5 or 4.5", None),
+        ("There are 2.5 or 3.5 litres left.", None),
+    ],
 }
