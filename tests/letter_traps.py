@@ -506,6 +506,21 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
         ("It is not possible to say yes or no.", None),
         ("A cat lies under the table and a dog on it. No bike can be seen.", None),
         ("Looking at the picture, the bus is red. So, the dog is not under the table.", None),
+        ("Yes and no.", None),
+        ("no and yes", None),
+        ("It is both no and yes.", None),
+        ("Yes or no?", None),
+        ("The answer is yes and no.", None),
+        ("Yes/No", None),
+        ("No / Yes", None),
+        ("No. Yes.", None),
+        ("No clue.", None),
+        ("No comment", None),
+        ("No answer", None),
+        ("No worries, I'll check. It is yes.", "A"),
+        ("No, no idea why it should.", "B"),
+        ("Yes or no? No.", "B"),
+        ("No. There is no cat.", "B"),
     ],
     ("Box A", "Box B"): [
         ("Box A is too large and includes a lot of background. Box B fits the object tightly.", "B"),
@@ -1015,5 +1030,13 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
     ("2.5", "3.5", "4.5"): [
         ("3.5 or 4.5", None),
         ("There are 2.5 or 3.5 litres left.", None),
+    ],
+    # both of two that exclude each other, and a «no» that says nothing of the question
+    ("true", "false"): [
+        ("True or false", None),
+        ("False and true.", None),
+        ("True. False.", None),
+        ("True or false? True.", "A"),
+        ("False.", "B"),
     ],
 }

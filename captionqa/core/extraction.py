@@ -254,6 +254,8 @@ def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -
             if reading.letter:
                 return method, reading
             reason = reading.reason or reason
+            if method is Method.YES_NO:
+                break  # «Yes. No.»
     return Method.NONE, Reading(None, reason, 0, 0)
 
 

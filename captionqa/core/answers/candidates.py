@@ -81,7 +81,9 @@ _LETTER_AFTER = re.compile(
 )
 _WHY = re.compile(r"\b(?:because|since)\b|,\s(?:as|given)\b", re.IGNORECASE)
 _TO_TEXT = re.compile(r"[ \t.:)\]\-,\"'=]*(?:which (?:is|says|shows|reads|means) |namely |i\.e\.,? )?")
-_STANDS_ALONE = re.compile(r"的?[\s\"')]{0,3}(?:[^\w\s]|$)|\s(?:because|since|as)\b")
+_STANDS_ALONE = re.compile(
+    r"的?[\s\"')]{0,3}(?:[^\w\s]|$)|\s(?:because|since|as|(?:and|or)\s(?:yes|no|true|false))\b", re.IGNORECASE
+)
 CLAUSE_CHARS = 300
 
 

@@ -10,8 +10,9 @@ import re
 
 _WORDS = (
     r"(?:not(?! (?:only|just|merely|sure,|certain,))|never|nobody|hardly|barely|scarcely|neither|nor|none"
-    r"|no(?!\s{0,2}[,.;:!—-]|\sdoubt)|cannot|can't|without|whether|(?:if|unless)(?![^,]*,)"
-    r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong|false"
+    r"|no(?!\s{0,2}[,.;:!/—-]|\sdoubt|\s(?:and|or)\s(?:$|yes\b|true\b))|cannot|can't|without|whether|(?:if|unless)(?![^,]*,)"
+    r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong"
+    r"|false(?!(?:\s(?:and|or)\s|\s?/\s?)(?:$|yes\b|true\b))"
     r"|unlikely|less"
     r"|least"
     r"|rul(?:es?|ing) out|eliminat(?:e|es|ing)|exclud(?:e|es|ing))\b|n't\b"

@@ -95,6 +95,8 @@ _YES_START = re.compile(
     rf"|\s{{0,20}}({_ZH_VERDICT})(?=[。,;!.\s]|$)",
     re.IGNORECASE,
 )
+_BESIDE_YES = re.compile(r"[\s.,;]{0,3}(?:/\s?)?(yes|no|true|false)(?=[.!?\s]{0,10}$)", re.IGNORECASE)
+"""«Yes/No», «Yes. No.»"""
 _YES_END = re.compile(
     rf"\b(?:so|thus|hence|therefore|is),?\s(yes|no|true|false)[.!\s]{{0,10}}$"
     rf"|(?:说法|描述|陈述|判断|结论|命题|观点)(?:是|为)?({_ZH_VERDICT})的?[。.\s]{{0,5}}$",
@@ -232,6 +234,9 @@ def yes_no(text: str, options: Options) -> Reading | None:
     mention = Mention(meaning[YES_NO[match[word].lower()]], *match.span(word))
     if labelled_otherwise(text, mention, options):
         return Reading(None, Reason.CONFLICT, mention.start, mention.end)
+    beside = _BESIDE_YES.match(text, mention.end)
+    if beside is not None and YES_NO[beside[1].lower()] != YES_NO[match[word].lower()]:
+        return Reading(None, Reason.SEVERAL, mention.start, beside.end())
     return Reading(options.letter(mention.index), None, mention.start, mention.end)
 
 
