@@ -1039,4 +1039,30 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
         ("True or false? True.", "A"),
         ("False.", "B"),
     ],
+    # taken back by the sentence that follows
+    ("apple", "lemon", "melon", "grape"): [
+        ("A. apple. This is incorrect.", None),
+        ("Option B: lemon. That is wrong because the fruit is round and green.", None),
+        ("(C) melon. It's not right, as it would be larger.", None),
+        ("It is a melon. That is not correct.", None),
+        ("Option (D) grape is much smaller than the fruit shown, so it is also incorrect.", None),
+        ("A. apple. This is wrong. B. lemon. This is correct.", "B"),
+        ("A. apple. This is correct.", "A"),
+        ("C. melon. It is wrong to call it a lemon.", "C"),
+        # brackets and letters that are no options
+        ("We take the value from Table 3-2 (b).", None),
+        ("This is shown in part (c).", None),
+        ("Here we bound the entropy $H(A|B)$.", None),
+        ("That gives the conditional entropy $H(C)$.", None),
+        (
+            "By Table 3-2 (b), which fruit is meant? The choices are: (A) apple (B) lemon (C) melon (D) grape",
+            None,
+        ),
+        ("Which one has the form of a lemon?\n\nA. apple\nB. lemon\nC. melon\nD. grape", None),
+        ("So it must be (b).", "B"),
+    ],
+    ("a number 7", "a heart", "a letter A", "nothing"): [
+        ("Its sleeve carries a letter A.", "C"),
+        ("On the sleeve there is a heart.", "B"),
+    ],
 }

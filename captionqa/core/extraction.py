@@ -122,7 +122,9 @@ def _whole(section: Section, options: Options, finish_reason: str | None) -> Ver
         rest = without_list(text, options)
         if rest is not None and any(char.isalnum() for char in rest):
             listless = _read(rest, options, finish_reason)
-            verdict = listless if listless[1].letter else verdict
+            asked = len(rest.rstrip()) < len(text.rstrip())  # the list ends the text: it repeats its question
+            if listless[1].letter and (listless[0] in _ANSWERED or not asked):
+                verdict = listless
     if verdict[1].letter is None and text.islower() and (capitals := with_capitals(text, options)) != text:
         verdict = _read(capitals, options, finish_reason)
         text = capitals

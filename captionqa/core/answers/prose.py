@@ -11,7 +11,7 @@ import re
 from captionqa.core.answers.calculated import calculated, option_of, same_value
 from captionqa.core.answers.candidates import by_index, labelled_otherwise, resolve, skip_own, text_before_is_other
 from captionqa.core.answers.closing import closing
-from captionqa.core.answers.denial import NEGATIVE, RELATIVE, negates
+from captionqa.core.answers.denial import NEGATIVE, REJECTED_NEXT, RELATIVE, negates
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, YES_NO, Mention, Options
 from captionqa.core.answers.words import end_of, spelled, tokens
@@ -57,6 +57,7 @@ _LEADING = re.compile(
     r"|most likely|rather than|instead of|over|[iI] (?:think|guess|believe))\b"
     r"|\s?-\s(?![A-Z\d]\b))))(?![^\W\u3040-\u30ff\u3400-\u9fff]|')"
 )
+_ANOTHER_LABEL = re.compile(r"(?<![\w'-])[(\[]?[B-Z][)\].:]|\b(?:but|instead|rather|answer|it is|it's)\b", re.IGNORECASE)
 _WALK = re.compile(r"[^\n]{0,300}?[\s,;]\(?B(?:[).:]|\s[-(])[^\n]{0,300}?[\s,;]\(?C(?:[).:]|\s[-(])")
 _CONCLUDED = re.compile(r"[\s\"'\-]{0,20}(?:=>|->|→|∴|so|hence|thus|therefore)", re.IGNORECASE)
 _MEASURED = re.compile(
@@ -187,8 +188,11 @@ def leading(text: str, options: Options) -> Reading | None:
     if letter == "A" and _WALK.match(text, match.end()):
         return None
     limit = min(len(text), 1500)
-    if _REJECTED.match(text, skip_own(text, match.end(), letter, options, limit)):
+    own_end = skip_own(text, match.end(), letter, options, limit)
+    if _REJECTED.match(text, own_end):
         return None  # «B) dog is wrong»
+    if REJECTED_NEXT.match(text, own_end):
+        return None if _ANOTHER_LABEL.search(text, own_end) else Reading(None, Reason.NEGATED, match.start(), own_end)
     if match["close"] == "" and not match["open"] and text[match.end() : match.end() + 1] in (",", ";"):
         reading = resolve(text, 0, limit, options) if letter != "I" else None
         return reading if reading is not None and (reading.letter or reading.reason is Reason.CONFLICT) else None
@@ -255,6 +259,7 @@ def labelled(text: str, options: Options) -> Reading | None:
         if end is not None:
             before = text[max(0, match.start() - 40) : match.start()]
             negative = NEGATIVE.search(before.rsplit(".", 1)[-1]) or _REJECTED.match(text[end : end + 40])
+            negative = negative or REJECTED_NEXT.match(text, end)
             if text[: match.start()].strip() and _ITEM_START.search(before) and _ITEM_GOES_ON.match(text, end):
                 return None  # the options are gone through
             found.append(Reading(None if negative else letter, None, match.start(), end))
