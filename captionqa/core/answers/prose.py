@@ -191,8 +191,10 @@ def leading(text: str, options: Options) -> Reading | None:
     own_end = skip_own(text, match.end(), letter, options, limit)
     if _REJECTED.match(text, own_end):
         return None  # «B) dog is wrong»
-    if REJECTED_NEXT.match(text, own_end):
-        return None if _ANOTHER_LABEL.search(text, own_end) else Reading(None, Reason.NEGATED, match.start(), own_end)
+    rejected = REJECTED_NEXT.match(text, own_end)
+    if rejected is not None:
+        another = _ANOTHER_LABEL.search(text, rejected.end())
+        return None if another else Reading(None, Reason.NEGATED, match.start(), own_end)
     if match["close"] == "" and not match["open"] and text[match.end() : match.end() + 1] in (",", ";"):
         reading = resolve(text, 0, limit, options) if letter != "I" else None
         return reading if reading is not None and (reading.letter or reading.reason is Reason.CONFLICT) else None
