@@ -1065,4 +1065,17 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
         ("Its sleeve carries a letter A.", "C"),
         ("On the sleeve there is a heart.", "B"),
     ],
+    # small letters are labels too
+    ("oak", "elm", "ash", "fir"): [
+        ("b) ash", None),
+        ("(b) ash", None),
+        ("b. ash", None),
+        ("b: ash", None),
+        ("a) elm", None),
+        ("d. oak, because of the leaf", None),
+        ("b) elm", "B"),
+        ("(c) ash", "C"),
+        ("a. oak", "A"),
+        ("a fir", "D"),
+    ],
 }

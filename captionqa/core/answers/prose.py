@@ -58,6 +58,7 @@ _LEADING = re.compile(
     r"|\s?-\s(?![A-Z\d]\b))))(?![^\W\u3040-\u30ff\u3400-\u9fff]|')"
 )
 _ANOTHER_LABEL = re.compile(r"(?<![\w'-])[(\[]?[B-Z][)\].:]|\b(?:but|instead|rather|answer|it is|it's)\b", re.IGNORECASE)
+_SMALL_LABEL = re.compile(r"[\s\"'\-]{0,20}(?:\((?P<closed>[a-z])\)|(?P<bare>[a-z])[.):])\s{1,3}(?=\S)")
 _WALK = re.compile(r"[^\n]{0,300}?[\s,;]\(?B(?:[).:]|\s[-(])[^\n]{0,300}?[\s,;]\(?C(?:[).:]|\s[-(])")
 _CONCLUDED = re.compile(r"[\s\"'\-]{0,20}(?:=>|->|→|∴|so|hence|thus|therefore)", re.IGNORECASE)
 _MEASURED = re.compile(
@@ -133,7 +134,8 @@ def whole(text: str, options: Options) -> Reading | None:
     start = text.index(stripped[0])
     limit = start + len(stripped)
     index = options.equal(tokens(text, start, limit))
-    if index is not None and not (len(options.texts[index].strip()) == 1 and _BRACKETED.fullmatch(stripped)):
+    lone = index is not None and len(options.texts[index].strip()) == 1 and _BRACKETED.fullmatch(stripped)
+    if index is not None and not lone and _mislabelled(text, options) is None:
         return Reading(options.letter(index), None, start, limit)
     if "\n" in stripped and not _LINES_OF_LETTERS.fullmatch(stripped):
         return None
@@ -177,11 +179,25 @@ def _letter_and_text(text: str, start: int, limit: int, options: Options) -> Rea
     return Reading(None, Reason.CONFLICT, start, limit)
 
 
+def _mislabelled(text: str, options: Options) -> Reading | None:
+    """«b) horse» where horse is C; nothing for a label that is the option's own, or part of a list of small letters."""
+    label = _SMALL_LABEL.match(text)
+    letter = (label["closed"] or label["bare"]).upper() if label else ""
+    if label is None or letter not in options.letters or options.open:
+        return None
+    longest = max(len(each) for each in options.texts)
+    mention = options.at(tokens(text, label.end(), label.end() + 2 * longest + 20), 0)
+    if mention is None or options.letter(mention.index) == letter or _SMALL_LABEL.match(options.texts[mention.index]):
+        return None
+    listed = _SMALL_LABEL.match(text, mention.end) or _SMALL_LABEL.match(text, mention.end + 1)
+    return None if listed else Reading(None, Reason.CONFLICT, *label.span(label.lastgroup or 0))
+
+
 def leading(text: str, options: Options) -> Reading | None:
     """An output that starts with its letter: «B. Under the chair», «(C) …», a first line «A»."""
     match = _LEADING.match(text)
     if match is None:
-        return None
+        return _mislabelled(text, options)
     letter = match["letter"]
     if letter not in options.letters or _RATES.match(text, match.end("letter")):
         return None
