@@ -1078,4 +1078,32 @@ TRAPS: dict[tuple[str, ...], list[LetterCase]] = {
         ("a. oak", "A"),
         ("a fir", "D"),
     ],
+    # choices that carry their labels
+    ("A. red", "B. yellow", "C. green", "D. blue"): [
+        ("yellow", "B"),
+        ("A. yellow", None),
+        ("B. yellow", "B"),
+        ("B", "B"),
+        ("It is green.", "C"),
+        ("The answer is (D) blue.", "D"),
+        ("Answer: D. red", None),
+    ],
+    ("(A) north", "(B) south", "(C) east"): [
+        ("south", "B"),
+        ("(A) south", None),
+        ("(C) east", "C"),
+        ("The wind comes from the east.", "C"),
+    ],
+    ("A) ten", "B) twelve"): [
+        ("twelve", "B"),
+        ("A) twelve", None),
+        ("A) ten", "A"),
+    ],
+    ("B. dog", "A. cat"): [
+        ("A. cat", "B"),
+    ],
+    ("Holm", "Beck", "Carr", "Dale"): [
+        ("我认为是B选项。", "B"),
+        ("我觉得是C项", "C"),
+    ],
 }

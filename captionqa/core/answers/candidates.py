@@ -249,7 +249,8 @@ def meant(text: str, start: int, options: Options, mentions: Iterable[Mention]) 
         if (options.negative[mention.index] or not denied(text, start, mention.start, mention.end))
         and (options.squeezed[mention.index] not in YES_NO or _STANDS_ALONE.match(text, mention.end))
         and not (
-            options.is_number(mention.index) and (_within_formula(text, mention) or _or_unknown(text, mention, mentions))
+            options.is_number(mention.index)
+            and (_within_formula(text, mention) or _or_unknown(text, mention, mentions))
         )
     ]
 
