@@ -58,7 +58,7 @@ _LEADING = re.compile(
     r"|\s?-\s(?![A-Z\d]\b))))(?![^\W\u3040-\u30ff\u3400-\u9fff]|')"
 )
 _ANOTHER_LABEL = re.compile(
-    r"(?<![\w'-])[(\[]?[B-Z][)\].:]|\b(?:but|instead|rather|answer|it is|it's)\b", re.IGNORECASE
+    r"(?<![\w'-])[(\[]?(?-i:[B-Z])[)\].:]|\b(?:but|instead|rather|answer|it is|it's)\b", re.IGNORECASE
 )
 _SMALL_LABEL = re.compile(r"[\s\"'\-]{0,20}(?:\((?P<closed>[a-z])\)|(?P<bare>[a-z])[.):])\s{1,3}(?=\S)")
 _WALK = re.compile(r"[^\n]{0,300}?[\s,;]\(?B(?:[).:]|\s[-(])[^\n]{0,300}?[\s,;]\(?C(?:[).:]|\s[-(])")
