@@ -71,6 +71,11 @@ _STATED: tuple[tuple[Method, Stage], ...] = (
 )
 _ANSWERED = (Method.TAG, Method.JSON, Method.BOXED, *(method for method, _ in _STATED))
 """Before a question with other options only these are an answer; a text that weighs is not finished."""
+_MAY_GO_ON = (Method.DECLARED, Method.LEADING, Method.LAST_LINE)
+_WORD_AT_END = re.compile(
+    r"(?<![Oo]ption)(?<![Cc]hoice)(?<![Ll]etter)(?:(?<=[A-Za-z,;])|(?<=[A-Za-z]:))[ \t]{1,3}[AI]\Z"
+)
+"""What a cut text ends with may have become a word: «The answer is A» dog."""
 _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.YES_NO, prose.yes_no),
     (Method.LABELLED, prose.labelled),
@@ -101,6 +106,8 @@ def extract_letter(output: str, choices: Sequence[str], *, finish_reason: str | 
     if verdict is None or verdict[1].reason is Reason.NO_MATCH:
         verdict = _whole(section, options, finish_reason)
     method, reading = verdict
+    if finish_reason == "length" and method in _MAY_GO_ON and reading.letter and _WORD_AT_END.search(section.text):
+        method, reading = Method.NONE, Reading(None, Reason.NO_MATCH, 0, 0)
     span = (reading.start + section.offset, reading.end + section.offset) if reading.end > reading.start else None
     return Letter(reading.letter, method, reading.reason, span)
 
@@ -122,7 +129,9 @@ def _whole(section: Section, options: Options, finish_reason: str | None) -> Ver
         rest = without_list(text, options)
         if rest is not None and any(char.isalnum() for char in rest):
             listless = _read(rest, options, finish_reason)
-            verdict = listless if listless[1].letter else verdict
+            asked = len(rest.rstrip()) < len(text.rstrip())  # the list ends the text: it repeats its question
+            if listless[1].letter and (listless[0] in _ANSWERED or not asked):
+                verdict = listless
     if verdict[1].letter is None and text.islower() and (capitals := with_capitals(text, options)) != text:
         verdict = _read(capitals, options, finish_reason)
         text = capitals
@@ -254,6 +263,8 @@ def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -
             if reading.letter:
                 return method, reading
             reason = reading.reason or reason
+            if method is Method.YES_NO:
+                break  # «Yes. No.»
     return Method.NONE, Reading(None, reason, 0, 0)
 
 

@@ -170,6 +170,29 @@ def test_a_cut_output_counts_only_what_it_states() -> None:
     assert extract_letter("The answer is C, because the sk", FRUIT, finish_reason="length").letter == "C"
 
 
+@pytest.mark.parametrize(
+    ("output", "letter"),
+    [
+        ("The answer is A", None),
+        ("I think A", None),
+        ("Answer: A", None),
+        ("The answer is A.", "A"),
+        ("The answer is A\n", "A"),
+        ("The answer is option A", "A"),
+        ("The answer is (A)", "A"),
+        ("**Answer: A**", "A"),
+        ("答案是A", "A"),
+        ("The answer is B", "B"),
+        ("A", "A"),
+        ("A. apple. That is wrong because", None),
+    ],
+)
+def test_a_cut_text_may_have_gone_on_with_a_word(output: str, letter: str | None) -> None:
+    assert extract_letter(output, FRUIT, finish_reason="length").letter == letter
+    if output.endswith("A") and output != "A":
+        assert extract_letter(output, FRUIT, finish_reason="stop").letter == "A"
+
+
 def test_the_rule_and_the_place_are_recorded() -> None:
     output = "Let me see.\nThe answer is (C)."
     read = extract_letter(output, FRUIT)

@@ -50,9 +50,11 @@ _OPERATOR_BEFORE = re.compile(
 )
 _OPERATOR_AFTER = re.compile(
     r"[\s)}]{0,3}(?:[\^/*×÷·+π√]|:\d|-\s?[\d\\]|\\(?:pi|sqrt|[dt]?frac|times|cdot|div|pm|log|sin|cos|tan|ln)(?![a-z]))"
-    r"|[abknpqrtxyz](?![A-Za-z])|\s(?:or|或)\s\d"
+    r"|[abknpqrtxyz](?![A-Za-z])"
 )
 """Behind a number; a letter that is no unit is a factor: «6x»."""
+_OR_NUMBER = re.compile(r"\s(?:or|或)\s(?=\d)")
+_NUMBER_OR = re.compile(r"\d\s(?:or|或)\s$")
 _INDEX = re.compile(
     r"\s{0,10}(?:the\s)?(?:(?:(?:option|choice|answer|选项)\s{0,2}(?:no\.?|number|#)?|number"
     r"|no\.)\s{0,2}(?P<number>\d{1,3})(?![\w%]|\.\d)"
@@ -79,7 +81,9 @@ _LETTER_AFTER = re.compile(
 )
 _WHY = re.compile(r"\b(?:because|since)\b|,\s(?:as|given)\b", re.IGNORECASE)
 _TO_TEXT = re.compile(r"[ \t.:)\]\-,\"'=]*(?:which (?:is|says|shows|reads|means) |namely |i\.e\.,? )?")
-_STANDS_ALONE = re.compile(r"的?[\s\"')]{0,3}(?:[^\w\s]|$)|\s(?:because|since|as)\b")
+_STANDS_ALONE = re.compile(
+    r"的?[\s\"')]{0,3}(?:[^\w\s]|$)|\s(?:because|since|as|(?:and|or)\s(?:yes|no|true|false))\b", re.IGNORECASE
+)
 CLAUSE_CHARS = 300
 
 
@@ -238,13 +242,26 @@ def _run(text: str, start: int, limit: int, options: Options) -> Reading | None:
 def meant(text: str, start: int, options: Options, mentions: Iterable[Mention]) -> list[Mention]:
     """The mentions that the text does not deny. An option that itself says «not» or «none» is never denied; «yes»,
     «no», «是» and the like count where they stand for themselves: «no» in «no dog» is no answer."""
+    mentions = list(mentions)
     return [
         mention
         for mention in mentions
         if (options.negative[mention.index] or not denied(text, start, mention.start, mention.end))
         and (options.squeezed[mention.index] not in YES_NO or _STANDS_ALONE.match(text, mention.end))
-        and not (options.is_number(mention.index) and _within_formula(text, mention))
+        and not (
+            options.is_number(mention.index)
+            and (_within_formula(text, mention) or _or_unknown(text, mention, mentions))
+        )
     ]
+
+
+def _or_unknown(text: str, mention: Mention, mentions: list[Mention]) -> bool:
+    """Whether a number is held open against one that is no option: «2 or 7»."""
+    after = _OR_NUMBER.match(text, mention.end)
+    before = _NUMBER_OR.search(text[max(0, mention.start - 6) : mention.start])
+    return (after is not None and all(other.start != after.end() for other in mentions)) or (
+        before is not None and all(not 0 <= mention.start - other.end <= 5 for other in mentions)
+    )
 
 
 def _within_formula(text: str, mention: Mention) -> bool:

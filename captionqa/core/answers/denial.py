@@ -10,8 +10,9 @@ import re
 
 _WORDS = (
     r"(?:not(?! (?:only|just|merely|sure,|certain,))|never|nobody|hardly|barely|scarcely|neither|nor|none"
-    r"|no(?!\s{0,2}[,.;:!—-]|\sdoubt)|cannot|can't|without|whether|(?:if|unless)(?![^,]*,)"
-    r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong|false"
+    r"|no(?!\s{0,2}[,.;:!/—-]|\sdoubt|\s(?:and|or)\s(?:$|yes\b|true\b))|cannot|can't|without|whether|(?:if|unless)(?![^,]*,)"
+    r"|unlike|except|anything but|instead of|rather than|as opposed to|than|doubt|unclear|incorrect|wrong"
+    r"|false(?!(?:\s(?:and|or)\s|\s?/\s?)(?:$|yes\b|true\b))"
     r"|unlikely|less"
     r"|least"
     r"|rul(?:es?|ing) out|eliminat(?:e|es|ing)|exclud(?:e|es|ing))\b|n't\b"
@@ -28,6 +29,14 @@ _AFTER = re.compile(
     r"|\s{0,2}[✗✘❌×]|\scannot\b|\s?(?:是)?(?:不对|错|不正确|不符|不是))",
     re.IGNORECASE,
 )
+REJECTED_NEXT = re.compile(
+    r"(?:[\"')]{0,2}[.,;]\s{1,3}(?:so |and |but |however, )?|[^.;!?\n]{1,120},\s(?:so|and|thus|hence|therefore),?\s)"
+    r"(?:this|that|it|which)(?: (?:one|option|choice|answer|statement))?"
+    r"(?:'s|\s(?:is|was|seems|looks|must be|would be))\s(?:\w{1,12}ly |also |just )?"
+    r"(?:incorrect|wrong|false|not (?:correct|right|true|possible|the (?:right|correct|best) \w+|it))\b(?! to\b)",
+    re.IGNORECASE,
+)
+"""What follows takes back what came before: «A. Cat. This is wrong because …», «9 is too high, so it is incorrect»."""
 _TURN = re.compile(
     r"[.!?](?=\s)|[;。;!]|\n|\s[—-]\s|:\s"
     r"|\b(?:(?<!anything )but|however|therefore|thus|hence|so|because|since|although|though|while|whereas"
@@ -115,6 +124,8 @@ def denied(text: str, start: int, at: int, end: int) -> bool:
     relative = RELATIVE.search(before)
     before = before[: relative.start()] if relative else before
     if NEGATIVE.search(before) is not None or _COMPARED.search(before) or _AFTER.match(text, end) is not None:
+        return True
+    if REJECTED_NEXT.match(text, end) is not None:
         return True
     return _SUPPOSED.search(before) is not None and _BUT.match(text, end) is not None
 

@@ -25,7 +25,7 @@ REFUSAL = re.compile(
     r"|\binsufficient information"
     r"|\b(?:please (?:provide|select|describe|upload)|error:|failed to)\b|\bcan(?:not|'t) (?:determine|tell|say"
     r"|answer)"
-    r"|\bno (?:potted|visible|image)|无法|不能确定|抱歉",
+    r"|\bno (?:potted|visible|image|(?:idea|clue|comment|answer)(?=\s{0,3}(?:[.!,;]|$)))|无法|不能确定|抱歉",
     re.IGNORECASE,
 )
 _HEDGE = re.compile(

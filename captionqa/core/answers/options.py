@@ -23,6 +23,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 OPEN_LETTERS = 10
 """Letters that count, A–J, when the options stand in the picture and not in the text."""
 
+_OWN_LABEL = re.compile(r"\s{0,3}(?:[(\[](?P<closed>[A-Z])[)\]]|(?P<bare>[A-Z])[.):、])\s{0,3}(?=\S)")
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 YES_NO = dict.fromkeys(["yes", "true", "yep", "yeah", "是", "是的", "对", "对的", "正确", "有", "能", "会"], True)
 YES_NO |= dict.fromkeys(
@@ -42,6 +43,15 @@ class Mention:
     index: int
     start: int
     end: int
+
+
+def _unlabelled(texts: Sequence[str]) -> tuple[str, ...]:
+    """The choices without the labels that all of them carry in order («A. red», «(B) blue»): those are their places."""
+    labels = [_OWN_LABEL.match(text) for text in texts]
+    own = [label["closed"] or label["bare"] if label else "" for label in labels]
+    if len(texts) < 2 or own != list(LETTERS[: len(texts)]):
+        return tuple(texts)
+    return tuple(text[label.end() :] if label else text for text, label in zip(texts, labels, strict=True))
 
 
 def _all_keys(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -157,7 +167,7 @@ class Options:
     """The choices of one question, ready to be looked up."""
 
     def __init__(self, choices: Sequence[str]) -> None:
-        self.texts = tuple(choices[: len(LETTERS)])
+        self.texts = _unlabelled(choices[: len(LETTERS)])
         self.open = not self.texts
         self.letters = LETTERS[: OPEN_LETTERS if self.open else len(self.texts)]
         self.keys = _all_keys(self.texts)

@@ -11,7 +11,7 @@ import re
 from captionqa.core.answers.calculated import calculated, option_of, same_value
 from captionqa.core.answers.candidates import by_index, labelled_otherwise, resolve, skip_own, text_before_is_other
 from captionqa.core.answers.closing import closing
-from captionqa.core.answers.denial import NEGATIVE, RELATIVE, negates
+from captionqa.core.answers.denial import NEGATIVE, REJECTED_NEXT, RELATIVE, negates
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.options import LETTERS, YES_NO, Mention, Options
 from captionqa.core.answers.words import end_of, spelled, tokens
@@ -57,6 +57,10 @@ _LEADING = re.compile(
     r"|most likely|rather than|instead of|over|[iI] (?:think|guess|believe))\b"
     r"|\s?-\s(?![A-Z\d]\b))))(?![^\W\u3040-\u30ff\u3400-\u9fff]|')"
 )
+_ANOTHER_LABEL = re.compile(
+    r"(?<![\w'-])[(\[]?(?-i:[B-Z])[)\].:]|\b(?:but|instead|rather|answer|it is|it's)\b", re.IGNORECASE
+)
+_SMALL_LABEL = re.compile(r"[\s\"'\-]{0,20}(?:\((?P<closed>[a-z])\)|(?P<bare>[a-z])[.):])\s{1,3}(?=\S)")
 _WALK = re.compile(r"[^\n]{0,300}?[\s,;]\(?B(?:[).:]|\s[-(])[^\n]{0,300}?[\s,;]\(?C(?:[).:]|\s[-(])")
 _CONCLUDED = re.compile(r"[\s\"'\-]{0,20}(?:=>|->|→|∴|so|hence|thus|therefore)", re.IGNORECASE)
 _MEASURED = re.compile(
@@ -95,6 +99,8 @@ _YES_START = re.compile(
     rf"|\s{{0,20}}({_ZH_VERDICT})(?=[。,;!.\s]|$)",
     re.IGNORECASE,
 )
+_BESIDE_YES = re.compile(r"[\s.,;]{0,3}(?:/\s?)?(yes|no|true|false)(?=[.!?\s]{0,10}$)", re.IGNORECASE)
+"""«Yes/No», «Yes. No.»"""
 _YES_END = re.compile(
     rf"\b(?:so|thus|hence|therefore|is),?\s(yes|no|true|false)[.!\s]{{0,10}}$"
     rf"|(?:说法|描述|陈述|判断|结论|命题|观点)(?:是|为)?({_ZH_VERDICT})的?[。.\s]{{0,5}}$",
@@ -130,7 +136,8 @@ def whole(text: str, options: Options) -> Reading | None:
     start = text.index(stripped[0])
     limit = start + len(stripped)
     index = options.equal(tokens(text, start, limit))
-    if index is not None and not (len(options.texts[index].strip()) == 1 and _BRACKETED.fullmatch(stripped)):
+    lone = index is not None and len(options.texts[index].strip()) == 1 and _BRACKETED.fullmatch(stripped)
+    if index is not None and not lone and _mislabelled(text, options) is None:
         return Reading(options.letter(index), None, start, limit)
     if "\n" in stripped and not _LINES_OF_LETTERS.fullmatch(stripped):
         return None
@@ -174,19 +181,38 @@ def _letter_and_text(text: str, start: int, limit: int, options: Options) -> Rea
     return Reading(None, Reason.CONFLICT, start, limit)
 
 
+def _mislabelled(text: str, options: Options) -> Reading | None:
+    """«b) horse» where horse is C; nothing for a label that is the option's own, or part of a list of small letters."""
+    label = _SMALL_LABEL.match(text)
+    letter = (label["closed"] or label["bare"]).upper() if label else ""
+    if label is None or letter not in options.letters or options.open:
+        return None
+    longest = max(len(each) for each in options.texts)
+    mention = options.at(tokens(text, label.end(), label.end() + 2 * longest + 20), 0)
+    if mention is None or options.letter(mention.index) == letter or _SMALL_LABEL.match(options.texts[mention.index]):
+        return None
+    listed = _SMALL_LABEL.match(text, mention.end) or _SMALL_LABEL.match(text, mention.end + 1)
+    return None if listed else Reading(None, Reason.CONFLICT, *label.span(label.lastgroup or 0))
+
+
 def leading(text: str, options: Options) -> Reading | None:
     """An output that starts with its letter: «B. Under the chair», «(C) …», a first line «A»."""
     match = _LEADING.match(text)
     if match is None:
-        return None
+        return _mislabelled(text, options)
     letter = match["letter"]
     if letter not in options.letters or _RATES.match(text, match.end("letter")):
         return None
     if letter == "A" and _WALK.match(text, match.end()):
         return None
     limit = min(len(text), 1500)
-    if _REJECTED.match(text, skip_own(text, match.end(), letter, options, limit)):
+    own_end = skip_own(text, match.end(), letter, options, limit)
+    if _REJECTED.match(text, own_end):
         return None  # «B) dog is wrong»
+    rejected = REJECTED_NEXT.match(text, own_end)
+    if rejected is not None:
+        another = _ANOTHER_LABEL.search(text, rejected.end())
+        return None if another else Reading(None, Reason.NEGATED, match.start(), own_end)
     if match["close"] == "" and not match["open"] and text[match.end() : match.end() + 1] in (",", ";"):
         reading = resolve(text, 0, limit, options) if letter != "I" else None
         return reading if reading is not None and (reading.letter or reading.reason is Reason.CONFLICT) else None
@@ -232,6 +258,9 @@ def yes_no(text: str, options: Options) -> Reading | None:
     mention = Mention(meaning[YES_NO[match[word].lower()]], *match.span(word))
     if labelled_otherwise(text, mention, options):
         return Reading(None, Reason.CONFLICT, mention.start, mention.end)
+    beside = _BESIDE_YES.match(text, mention.end)
+    if beside is not None and YES_NO[beside[1].lower()] != YES_NO[match[word].lower()]:
+        return Reading(None, Reason.SEVERAL, mention.start, beside.end())
     return Reading(options.letter(mention.index), None, mention.start, mention.end)
 
 
@@ -250,6 +279,7 @@ def labelled(text: str, options: Options) -> Reading | None:
         if end is not None:
             before = text[max(0, match.start() - 40) : match.start()]
             negative = NEGATIVE.search(before.rsplit(".", 1)[-1]) or _REJECTED.match(text[end : end + 40])
+            negative = negative or REJECTED_NEXT.match(text, end)
             if text[: match.start()].strip() and _ITEM_START.search(before) and _ITEM_GOES_ON.match(text, end):
                 return None  # the options are gone through
             found.append(Reading(None if negative else letter, None, match.start(), end))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from captionqa.core.answers.candidates import by_index
 from captionqa.core.answers.denial import denied
 from captionqa.core.answers.options import LETTERS, Options
-from captionqa.core.answers.words import is_word
+from captionqa.core.answers.words import is_word, tokens
 
 _REFERENCE = re.compile(
     r"(?<![\w'-])(?i:option|choice|answer|letter|alternative)s?\s{1,3}[\"'(\[]{0,2}\s{0,3}"
@@ -23,7 +23,7 @@ _REFERENCE = re.compile(
     r"|(?:\b(?:it is|it's|its|that's|is|so|pick|choose|answer|think|guess|say|prob\.|probably),?|[-=]>|→|:|\.\.\.)"
     r"\s{1,3}(?P<lower>[b-z]|a(?=\s{0,3}[.!]))(?=\s{0,3}[.!]?\s{0,5}$|\s(?:because|since)\b)"
     r"|选项\s?(?P<zh>[A-Z])(?![A-Za-z])|(?P<zh_before>(?<![A-Za-z])[A-Z])\s?(?:选项|项)"
-    r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>-])(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>/-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major"
+    r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>|-])(?<![A-Za-z]\()(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>/(|-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major"
     r"|minor|flat|sharp)(?!\w))"
     r"|(?P<place>(?<!to )(?<!to-)\b(?:the\s)?(?:penultimate|second[ -]to[ -]last|first|second|third|fourth|fifth"
     r"|sixth|seventh|eighth|ninth|tenth|last|\dth|1st|2nd|3rd)"
@@ -31,6 +31,12 @@ _REFERENCE = re.compile(
     r"|choice)\s(?:one|two|three|four|five|six|seven|eight|nine|ten|\d{1,2})\b"
     r"|(?:倒数)?第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))|最后一?(?:个选项|项))",
 )
+_PART_OF = re.compile(
+    r"\b(?:tables?|figures?|fig\.?|parts?|equations?|eqs?\.?|sections?|appendix|chapters?|problems?|exercises?|examples?"
+    r"|steps?|cases?|questions?)\s?(?:[\w.-]{0,8}\d[\w.-]{0,4}\s?)?$",
+    re.IGNORECASE,
+)
+"""What a bracketed letter belongs to that is no option: «Table E-1 (b)», «part (c)»."""
 _LETTER_GROUPS = ("named", "label", "closed", "lower", "zh", "zh_before", "bare")
 _HOLDS_LETTER = re.compile(
     r"(?:^|[.,;:!?、→(\"'\[]|[-=]>|\s-|[\u4e00-\u9fff]"
@@ -46,6 +52,7 @@ _HOLDS_LETTER = re.compile(
 _PLACE = re.compile(r"\b(?:at|of|by|on|to|as|in)\s{1,6}$", re.IGNORECASE)
 _CLOSES = re.compile(r"\s{0,6}(?:[.,;:!)]|$|\n|(?:because|since|rather|over|instead|not|here|as)\b)")
 """Behind a preposition only a letter that ends its clause is an option: «leads to B.», but «the head at B is 3 m»."""
+_AROUND = 80
 _COMPARED = re.compile(
     r"\b(?:over|above|against|versus|vs\.?|compared (?:to|with)|ahead of|(?:closer|superior|preferable) to)\s"
     r"(?:(?:the )?(?:option|choice|answer)\s)?[(\"']?$",
@@ -79,6 +86,10 @@ def references(text: str, start: int, end: int, options: Options) -> list[Refere
             continue
         group = next(name for name in _LETTER_GROUPS if match[name])
         letter, bare = match[group], group in ("bare", "label")
+        if group == "closed" and _PART_OF.search(text, max(start, match.start() - 24), match.start()):
+            continue
+        if letter in options.worded and _in_other_text(text, match, LETTERS.index(letter), options):
+            continue
         if group == "bare" and (letter in options.worded or is_word(text, match.end(group), letter)):
             continue
         before = text[max(start, match.start() - 16) : match.start()]
@@ -90,6 +101,15 @@ def references(text: str, start: int, end: int, options: Options) -> list[Refere
             continue
         found.append(Reference(LETTERS.index(letter.upper()), match.start(group), match.end(), bare, loose))
     return found
+
+
+def _in_other_text(text: str, match: re.Match[str], index: int, options: Options) -> bool:
+    """Whether the letter is a word of another option, named there in full: «a letter B» where that is C."""
+    around = tokens(text, max(0, match.start() - _AROUND), match.end() + _AROUND)
+    return any(
+        mention.start <= match.start() and match.end() <= mention.end and mention.index != index
+        for mention in options.mentions(around)
+    )
 
 
 def asserted(text: str, start: int, found: list[Reference]) -> list[Reference]:
