@@ -20,7 +20,7 @@ from captionqa.core.answers.values import Comparison, Different, Question, Rung,
 from captionqa.core.choices import Gold, parse_gold
 from captionqa.core.extraction import extract_letter
 
-GRADER_VERSION = "3"
+GRADER_VERSION = "4"
 """Recorded with every grade; changes whenever a verdict may change."""
 
 
