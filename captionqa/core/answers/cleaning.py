@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from captionqa.core.answers.number_words import time_of_day
 from captionqa.core.answers.sections import normalise
-from captionqa.core.answers.units import known, singular
+from captionqa.core.answers.units import known
 
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf|bm|boldsymbol|underline)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
@@ -251,17 +251,22 @@ def is_words(text: str) -> bool:
     return _WORDS.fullmatch(text) is not None
 
 
+def without_article(text: str) -> str:
+    found = _ARTICLE.match(text)
+    return text[found.end() :] if found else text
+
+
 def words_key(text: str) -> str:
-    """What two spellings of the same words share: «Oxford St» and «Oxford Street», «grey dogs» and «gray dog»."""
+    """What two spellings of the same words share: «Oxford St» and «Oxford Street», «grey dog» and «Gray dog»."""
     words = text.casefold().replace("-", " ").replace("grey", "gray").replace("colour", "color").split()
     way = [_WAYS[words.pop()]] if len(words) > 1 and words[-1] in _WAYS else []
-    return " ".join([*(singular(word) for word in words), *way])
+    return " ".join([*words, *way])
 
 
 def key(text: str) -> str:
     """What two cleaned texts share when they are the same but for blanks, and words but for case, hyphens and an
     article."""
-    text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
+    text = without_article(text)
     if text.lower() in _VERDICTS:
         return _VERDICTS[text.lower()]
     if is_words(text) and not text.isupper():
