@@ -85,6 +85,16 @@ def test_a_number_that_may_have_been_cut_off_is_not_read() -> None:
     assert grade("12", "12", finish_reason="length").verdict is Verdict.TRUNCATED
 
 
+@pytest.mark.parametrize("gold", ["3", "3.75"])
+def test_a_point_at_the_cut_may_be_a_decimal_point(gold: str) -> None:
+    assert grade("so the answer is 3.", gold, finish_reason="length").verdict is Verdict.TRUNCATED
+    assert grade("答案是3.", gold, finish_reason="length").verdict is Verdict.TRUNCATED
+    for output in ("so the answer is 3.\n", "so the answer is 3. The", "the answer is **3.**", "答案是3。"):
+        assert grade(output, gold, finish_reason="length").predicted == "3", output
+    assert grade("so the answer is 3.", "3", finish_reason="stop").correct
+    assert grade("so the answer is red.", "red", finish_reason="length").correct
+
+
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_the_same_answers_are_the_same_both_ways(one: str, other: str) -> None:
     assert isinstance(same(one, other), Rung)

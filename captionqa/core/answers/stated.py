@@ -43,6 +43,8 @@ _SENTENCE_END = re.compile(
     r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bis St)(?<![A-Z]\.\s[A-Z])(?!(?<=\b[A-Z])\.\s(?:[a-z]|[A-Z]\.))"
     r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where|with)\b|\s(?:because|since)\b"
 )
+# «is 3.» at the end of what was cut off may go on with decimals.
+_OPEN_NUMBER = re.compile(r"\d\.")
 # «Yes, it is.», «No, there are none.», «是的,有一只狗。»: the first word is the answer, unless the rest takes it back.
 _VERDICT = re.compile(
     r"\W{0,4}(?P<word>yes|no|true|false|是(?=的?(?:\W|$))|否)的?(?=[*`'\"]*(?:[,.;:!。-]|$))", re.IGNORECASE
@@ -176,7 +178,7 @@ def _declared(text: str, *, cut: bool) -> Found | None:
         near = (items.end() if items else start) + _MAX_DECLARED + 8  # not to the end for each of thousands
         stop = _SENTENCE_END.search(text, items.end() if items else start, near)
         end = stop.start() if stop else min(len(text), near)
-        if cut and stop is None:
+        if cut and (stop is None or _OPEN_NUMBER.fullmatch(text, max(start, stop.start() - 1))):
             continue
         found = _trimmed(Method.DECLARED, text, start, end)
         if found is not None and found[2] - found[1] <= _MAX_DECLARED and not REFUSAL.search(text, start, end):
