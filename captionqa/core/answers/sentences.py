@@ -76,7 +76,7 @@ _NAME = re.compile(
 )
 _SIGNS = re.compile(r"[=≠±+*/\\√<>≤≥_{}^×÷·'\"()|!%°]|\d")
 _SAID = re.compile(r"[A-Za-z]{2}|[\u4e00-\u9fff]")
-_TEXT = re.compile(r"\\text(?:rm|bf|it)?\s?\{([^{}]*)\}")
+TEXT = re.compile(r"\\text(?:rm|bf|it)?\s?\{([^{}]*)\}")
 _SIGN_BEFORE = re.compile(r"[-−±≠]\s*$")
 # «square root of 5», «twice 5», «up to 5», «3的»: another number; «the two triangles» are not counted.
 _CHANGED = re.compile(
@@ -97,7 +97,7 @@ Range = tuple[int, int]
 
 def sentence_value(text: str) -> str | None:
     """The value that one short sentence says and nothing else: «red» of «The car is red.»"""
-    text = sections.normalise(_TEXT.sub(r"\1", text.strip()))
+    text = sections.normalise(TEXT.sub(r"\1", text.strip()))
     if len(PLAIN_WORDS.findall(text)) > SENTENCE_WORDS or len(text) > SHORT_CHARS:
         return None
     if quantity(clean(text)) is not None:

@@ -18,6 +18,7 @@ from captionqa.core.answers.doubts import REFUSAL
 from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.sentences import PLAIN_WORDS, SENTENCE_WORDS, SHORT_CHARS, WHY, sentence_value
 from captionqa.core.answers.shown import shown
+from captionqa.core.answers.unread import unread
 
 _DECLARED = re.compile(
     r"\b(?:answer|result|solution|value|conclusion)(?:\s(?:to|for|of)\b[^.:=\n]{0,100}?)?(?:\*\*)?\s{0,3}"
@@ -86,9 +87,12 @@ class Stated:
     span: tuple[int, int]
 
 
-def stated_answer(output: str, *, finish_reason: str | None = None, verdict: bool = False) -> Stated | Reason:
+def stated_answer(
+    output: str, *, finish_reason: str | None = None, verdict: bool = False, as_text: bool = False
+) -> Stated | Reason:
     """The final answer, or why there is none. After ``finish_reason`` «length» only complete statements count. With
-    ``verdict`` the question is one of yes or no, and «Yes, it is.» says yes."""
+    ``verdict`` the question is one of yes or no, and «Yes, it is.» says yes; with ``as_text`` answers to it are texts
+    that else state none, «N/A» or «5 or 6»."""
     section = sections.after_thinking(sections.normalise(output))
     if section is None:
         return Reason.UNCLOSED_THINKING
@@ -110,12 +114,20 @@ def stated_answer(output: str, *, finish_reason: str | None = None, verdict: boo
     if found is None and REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS)):
         return Reason.REFUSAL
     found = _worked_out(text, found) if found and found[0] is Method.DECLARED and not cut else found
-    found = found or (_verdict(text) if verdict else None) or _shown(text) or _short(text) or _last_line(text)
+    found = found or (_verdict(text) if verdict else None) or _shown(text)
+    if found is None:
+        found = _short(text)
+        why = unread(text[slice(*found[1:])]) if found and not as_text else None
+        if why is not None:
+            return why
+        found = found or _last_line(text)
     if found is None:
         return Reason.NO_MATCH
     found = _corrected(text, found, cut=cut)
     if found is None:
         return Reason.NEGATED
+    if not as_text and unread(text[slice(*found[1:])]) is Reason.REFUSAL:
+        return Reason.REFUSAL
     method, start, end = found
     start, end = start + section.offset, end + section.offset
     return Stated(output[start:end], method, (start, end))
