@@ -14,7 +14,7 @@ from captionqa.core.answers import sections
 from captionqa.core.answers.boxes import has_box, last_answer_tag, last_box
 from captionqa.core.answers.conclusions import concluded, concludes, ends_in_value, last_line
 from captionqa.core.answers.denial import negates
-from captionqa.core.answers.doubts import REFUSAL
+from captionqa.core.answers.doubts import NO_ANSWER, REFUSAL
 from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.sentences import PLAIN_WORDS, SENTENCE_WORDS, SHORT_CHARS, WHY, sentence_value
 from captionqa.core.answers.shown import shown
@@ -48,7 +48,7 @@ _SENTENCE_END = re.compile(
 _OPEN_NUMBER = re.compile(r"\d\.")
 # «Yes, it is.», «No, there are none.», «是的,有一只狗。»: the first word is the answer, unless the rest takes it back.
 _VERDICT = re.compile(
-    r"\W{0,4}(?P<word>yes|no|true|false|是(?=的?(?:\W|$))|否)的?(?=[*`'\"]*(?:[,.;:!。-]|$))", re.IGNORECASE
+    r"\W{0,4}(?P<word>yes|no|true|false|是(?=的?(?:\W|$))|否|不是|不对)的?(?=[*`'\"]*(?:[,.;:!。-]|$))", re.IGNORECASE
 )
 _VERDICT_LAST = re.compile(r"\b(?:so|thus|hence|therefore),?\s(?P<word>yes|no|true|false)[.!]?$", re.IGNORECASE)
 _DOUBT = (
@@ -111,7 +111,8 @@ def stated_answer(
     found = _boxed(text) or _tagged(text) or _json(text) or _declared(text, cut=cut)
     if found is None and (cut or has_box(text)):
         return Reason.NO_MATCH
-    if found is None and REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS)):
+    shrugs = not as_text and len(text) <= _MAX_DECLARED and NO_ANSWER.fullmatch(text)
+    if found is None and (shrugs or REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS))):
         return Reason.REFUSAL
     found = _worked_out(text, found) if found and found[0] is Method.DECLARED and not cut else found
     found = found or (_verdict(text) if verdict else None) or _shown(text)
