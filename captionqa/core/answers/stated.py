@@ -14,11 +14,11 @@ from captionqa.core.answers import sections
 from captionqa.core.answers.boxes import has_box, last_answer_tag, last_box
 from captionqa.core.answers.conclusions import concluded, concludes, ends_in_value, last_line
 from captionqa.core.answers.denial import negates
-from captionqa.core.answers.doubts import NO_ANSWER, REFUSAL
+from captionqa.core.answers.doubts import REFUSAL
 from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.sentences import PLAIN_WORDS, SENTENCE_WORDS, SHORT_CHARS, WHY, sentence_value
 from captionqa.core.answers.shown import shown
-from captionqa.core.answers.unread import unread
+from captionqa.core.answers.unread import shrugs, unread
 
 _DECLARED = re.compile(
     r"\b(?:answer|result|solution|value|conclusion)(?:\s(?:to|for|of)\b[^.:=\n]{0,100}?)?(?:\*\*)?\s{0,3}"
@@ -111,8 +111,9 @@ def stated_answer(
     found = _boxed(text) or _tagged(text) or _json(text) or _declared(text, cut=cut)
     if found is None and (cut or has_box(text)):
         return Reason.NO_MATCH
-    shrugs = not as_text and len(text) <= _MAX_DECLARED and NO_ANSWER.fullmatch(text)
-    if found is None and (shrugs or REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS))):
+    if found is None and (
+        (not as_text and shrugs(text)) or REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS))
+    ):
         return Reason.REFUSAL
     found = _worked_out(text, found) if found and found[0] is Method.DECLARED and not cut else found
     found = found or (_verdict(text) if verdict else None) or _shown(text)
@@ -127,7 +128,7 @@ def stated_answer(
     found = _corrected(text, found, cut=cut)
     if found is None:
         return Reason.NEGATED
-    if not as_text and unread(text[slice(*found[1:])]) is Reason.REFUSAL:
+    if not as_text and shrugs(text[slice(*found[1:])]):
         return Reason.REFUSAL
     method, start, end = found
     start, end = start + section.offset, end + section.offset

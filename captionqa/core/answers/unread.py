@@ -27,14 +27,22 @@ _OR = re.compile(
 )
 _SET = re.compile(r"[=<>≤≥≠∈∪$\\±]")
 """«x < 1 or x > 3» is one answer."""
+_MAX_CHARS = 200
 
 
 def unread(text: str) -> Reason | None:
     """Why this is no answer."""
-    text = TEXT.sub(r"\1", text).strip()
-    if NO_ANSWER.fullmatch(text):
+    if shrugs(text):
         return Reason.REFUSAL
+    text = TEXT.sub(r"\1", text).strip()
+    if len(text) > _MAX_CHARS:
+        return None
     if _OR.fullmatch(text) and not _SET.search(text) and spellings(text) == [text]:
         return Reason.SEVERAL
     finite = _FINITE.search(text) is not None and _TITLE.fullmatch(text) is None
     return Reason.NO_MATCH if finite and sentence_value(text) is None else None
+
+
+def shrugs(text: str) -> bool:
+    """«I don't know how many there are.»"""
+    return len(text) <= _MAX_CHARS and NO_ANSWER.fullmatch(TEXT.sub(r"\1", text).strip()) is not None
