@@ -541,6 +541,7 @@ DIFFERENT = [
     ("glasses", "glass"),
     ("his glasses", "his glass"),
     ("tens", "ten"),
+    ("dozens", "dozen"),
     ("seconds", "second"),
     ("Wales", "Wale"),
     ("the blues", "the blue"),

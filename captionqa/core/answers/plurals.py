@@ -13,7 +13,7 @@ from captionqa.core.answers.units import singular
 _OTHER_WORDS = """
 accounts airs amends archives arms ashes backwards bangs barracks belongings besides billiards blacks blinds blues
 bottoms bowls braces brains breeches briefs briers browns cards chances charades checkers checks chips clothes
-colors colours compasses contents corps crackers crossroads customs damages darts dealings does draughts drawers
+colors colours compasses contents corps crackers crossroads customs damages darts dealings does dozens draughts drawers
 dregs earnings effects ends fireworks forces forwards funds gallows glasses goes goggles goods grays greens grounds
 guts halves headquarters heads heights highlands honors honours horns indoors irons jacks jeans lens letters
 liabilities limes links lodgings looks lowlands lyrics manners marbles masses means minutes news odds oranges
