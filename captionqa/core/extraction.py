@@ -265,6 +265,8 @@ def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -
             reason = reading.reason or reason
             if method is Method.YES_NO:
                 break  # «Yes. No.»
+    if reason is Reason.NO_MATCH and doubts.NO_ANSWER.fullmatch(plain):
+        reason = Reason.REFUSAL
     return Method.NONE, Reading(None, reason, 0, 0)
 
 

@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from captionqa.core.answers.cleaning import clean
 from captionqa.core.answers.equations import asked_for, equation_around, unsolved
 from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.sentences import VERDICTS, sentence_value
+from captionqa.core.answers.shapes import Several, shape
 from captionqa.core.answers.spellings import has_name, without_option
 from captionqa.core.answers.stated import Stated, stated_answer, stated_as
+from captionqa.core.answers.unread import unread
 from captionqa.core.answers.values import Comparison, Different, Question, Rung, same
 from captionqa.core.choices import Gold, parse_gold
 from captionqa.core.extraction import extract_letter
@@ -135,7 +138,8 @@ def _by_letter(output: str, gold: str, choices: Sequence[str], finish_reason: st
 
 def _by_value(output: str, gold: Gold, finish_reason: str | None) -> Grade | Pending:
     verdict = gold.text.strip().rstrip(".。").casefold() in VERDICTS
-    stated = stated_answer(output, finish_reason=finish_reason, verdict=verdict)
+    as_text = unread(gold.text) is not None or isinstance(shape(clean(gold.text)), Several)
+    stated = stated_answer(output, finish_reason=finish_reason, verdict=verdict, as_text=as_text)
     if stated is Reason.REFUSAL:
         stated = stated_as(output, gold.text) or stated
     if isinstance(stated, Reason):

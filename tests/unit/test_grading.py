@@ -85,6 +85,68 @@ def test_a_number_that_may_have_been_cut_off_is_not_read() -> None:
     assert grade("12", "12", finish_reason="length").verdict is Verdict.TRUNCATED
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        *(
+            "I don't know.",
+            "I do not know how many there are.",
+            "I'm not sure.",
+            "Not sure",
+            "Unclear",
+            "It is unknown.",
+        ),
+        *("No idea.", "I have no idea.", "unknown", "N/A", "There is no way to know.", "\\boxed{N/A}", "idk"),
+        *("不知道", "我不知道。", "不确定", "未知", "The answer is N/A."),
+    ],
+)
+@pytest.mark.parametrize("gold", ["5", "red", "No", "否"])
+def test_a_shrug_is_no_answer(output: str, gold: str) -> None:
+    result = grade(output, gold)
+    assert (result.verdict, result.predicted, result.reason) == (Verdict.UNPARSED, None, "refusal")
+
+
+@pytest.mark.parametrize("gold", ["unknown", "N/A", "not sure", "不确定"])
+def test_a_gold_that_is_a_shrug_is_compared_as_text(gold: str) -> None:
+    assert grade(gold, gold).correct
+    assert grade(f"\\boxed{{{gold}}}", gold).correct
+    assert grade("dog", gold).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("I see 5 red circles and 2 blue squares.", "no_match"),
+        ("Some of them are there.", "no_match"),
+        ("It seems that it is so.", "no_match"),
+        ("5 or 6", "several_letters"),
+        ("red or blue", "several_letters"),
+        ("五个或六个", "several_letters"),
+    ],
+)
+@pytest.mark.parametrize("gold", ["5", "red"])
+def test_a_short_text_that_is_not_understood_is_unparsed(output: str, reason: str, gold: str) -> None:
+    result = grade(output, gold)
+    assert (result.verdict, result.predicted, result.reason) == (Verdict.UNPARSED, None, reason)
+
+
+@pytest.mark.parametrize(
+    ("gold", "output"), [("Elm Street", "Oak Street"), ("red", "dark blue"), ("Frozen", "Let It Go")]
+)
+def test_a_short_answer_that_differs_is_wrong(gold: str, output: str) -> None:
+    assert grade(output, gold).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("gold", ["3", "3.75"])
+def test_a_point_at_the_cut_may_be_a_decimal_point(gold: str) -> None:
+    assert grade("so the answer is 3.", gold, finish_reason="length").verdict is Verdict.TRUNCATED
+    assert grade("答案是3.", gold, finish_reason="length").verdict is Verdict.TRUNCATED
+    for output in ("so the answer is 3.\n", "so the answer is 3. The", "the answer is **3.**", "答案是3。"):
+        assert grade(output, gold, finish_reason="length").predicted == "3", output
+    assert grade("so the answer is 3.", "3", finish_reason="stop").correct
+    assert grade("so the answer is red.", "red", finish_reason="length").correct
+
+
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_the_same_answers_are_the_same_both_ways(one: str, other: str) -> None:
     assert isinstance(same(one, other), Rung)

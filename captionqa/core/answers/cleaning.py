@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from captionqa.core.answers.number_words import time_of_day
 from captionqa.core.answers.sections import normalise
-from captionqa.core.answers.units import known, singular
+from captionqa.core.answers.units import known
 
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm|bf|bm|boldsymbol|underline)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
@@ -165,8 +165,12 @@ TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s?°")
 _SPACES = re.compile(r"(?<!\d) | (?!\d)")
 _WORDS = re.compile(r"[^\W\d_][^\W\d_'\s-]+(?:[\s'-]+[^\W\d_']+)*")
+_CLASSIFIED = re.compile(r"一[个只条张本辆位名头棵朵匹架艘盏座](?P<noun>(?![半多几月])[\u4e00-\u9fff]{1,8})")
+# «红色的», «圆形的»: adjectives; but «图形的» is of the figure.
+_ADJECTIVE = re.compile(r"(?<=[\u4e00-\u9fff](?<![角景特图情地])[色形])的$")
 _ARTICLE = re.compile(r"(?:a|an|the) (?=[^\W\d_]{3})", re.IGNORECASE)
 _VERDICTS = {"yes": "true", "true": "true", "no": "false", "false": "false", "是": "true", "否": "false"}
+_VERDICTS |= {"不是": "false", "不对": "false"}
 _WAYS = {"street": "st", "avenue": "ave", "road": "rd", "boulevard": "blvd", "drive": "dr", "lane": "ln"}
 _WAYS |= {short: short for short in _WAYS.values()}
 """The last words of street names."""
@@ -251,17 +255,26 @@ def is_words(text: str) -> bool:
     return _WORDS.fullmatch(text) is not None
 
 
+def without_article(text: str) -> str:
+    """«cat» of «a cat» and «一只猫» each; but «一个月» is a month."""
+    classified = _CLASSIFIED.fullmatch(text)
+    if classified is not None and not known(classified["noun"]):
+        return classified["noun"]
+    found = _ARTICLE.match(text)
+    return text[found.end() :] if found else text
+
+
 def words_key(text: str) -> str:
-    """What two spellings of the same words share: «Oxford St» and «Oxford Street», «grey dogs» and «gray dog»."""
+    """What two spellings of the same words share: «Oxford St» and «Oxford Street», «grey dog» and «Gray dog»."""
     words = text.casefold().replace("-", " ").replace("grey", "gray").replace("colour", "color").split()
     way = [_WAYS[words.pop()]] if len(words) > 1 and words[-1] in _WAYS else []
-    return " ".join([*(singular(word) for word in words), *way])
+    return " ".join([*words, *way])
 
 
 def key(text: str) -> str:
     """What two cleaned texts share when they are the same but for blanks, and words but for case, hyphens and an
     article."""
-    text = _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text
+    text = _ADJECTIVE.sub("", without_article(text))
     if text.lower() in _VERDICTS:
         return _VERDICTS[text.lower()]
     if is_words(text) and not text.isupper():

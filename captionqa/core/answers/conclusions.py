@@ -94,6 +94,8 @@ _GIVEN = re.compile(
     r",?\s(?:(?:when(?:ever)?|where|for|if|at)\s(?:the\s)?[$\\(]{0,3}[A-Za-z][\w{}]{0,8}\s?(?:=|is\b|equals\b)[^=,;\n]{1,40}"
     r"|(?:because|since|given that)\s(?:[^,;\n.。]|\.(?=\d)){1,120})$"
 )
+# «2 + 3 = 5 shapes in total.»
+_IN_TOTAL = re.compile(r"(?<=\w)\s(?:in (?:total|all)|altogether|overall|total)[.\s]*$")
 _VALUE_BEFORE = re.compile(r"\d|=|\*\*")
 
 
@@ -117,7 +119,7 @@ def concluded(text: str) -> Range | None:
     start, end = found
     trailer = _TRAILER.search(text, start, end)
     end = trailer.start() if trailer else end
-    line = text[start:end].rstrip()
+    line = _IN_TOTAL.sub("", text[start:end].rstrip())
     given = _GIVEN.search(line.rstrip(" .。"))
     if given is not None and _VALUE_BEFORE.search(line, 0, given.start()):
         line = line[: given.start()]
@@ -193,6 +195,7 @@ def _ending(line: str, begin: int) -> Range | None:
 
 def ends_in_value(line: str) -> bool:
     """Whether a line ends in «= value» or «is value», or emphasises something."""
+    line = _IN_TOTAL.sub("", line)
     found = _IS.search(line)
     if found is not None and found.group()[0].isascii():
         return True

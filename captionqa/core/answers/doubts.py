@@ -28,6 +28,23 @@ REFUSAL = re.compile(
     r"|\bno (?:potted|visible|image|(?:idea|clue|comment|answer)(?=\s{0,3}(?:[.!,;]|$)))|无法|不能确定|抱歉",
     re.IGNORECASE,
 )
+_SHRUG = (
+    r"(?:do not|don'?t) (?:really )?know|have no (?:idea|clue)|(?:am|'m) (?:not|un)\s?(?:really |quite |entirely )?"
+    r"(?:sure|certain)"
+)
+NO_ANSWER = re.compile(
+    r"[\s*\"'(]*(?:(?:sorry|well|hmm|no|unfortunately)[,.]?\s)?(?:"
+    rf"i\s?(?:really |honestly |just )?(?:{_SHRUG})(?:\s[^.,;:!?\d]{{1,60}})?|idk|dunno|don'?t know|n/a|n\.a\."
+    r"|(?:i have |there(?: i|')s |have )?(?:no|not a) (?:idea|clue|answer|comment)"
+    r"|not (?:really |quite |entirely )?(?:sure|certain|known|available|applicable)|(?:i am |i'm )?unsure"
+    r"|(?:(?:it|this|that|the [a-z ]{1,40}|the answer)(?: is|'s| remains) )?(?:unknown|unclear|unanswerable)"
+    r"|there(?: i|')s no way (?:to (?:know|tell|say|determine)|of (?:knowing|telling))(?:\s[^.,;:!?\d]{1,60})?"
+    r"|我?(?:也|真的?|还)?(?:不知道|不清楚|不确定|不晓得|不能(?:确定|判断|回答))|(?:答案)?(?:未知|不明确?|不详|难以(?:确定|判断|回答))"
+    r"|(?:没有|无)答案|不好说|说不(?:清|准|好)"
+    r")[\s.!。…*\"')]*",
+    re.IGNORECASE,
+)
+"""The whole of a text that gives no answer: «I don't know», «N/A». Within a longer one the words say less."""
 _HEDGE = re.compile(
     r"\b(?:difficult|hard|challenging|tricky) to\b|难以(?:判断|确定)|不(?:太|能完全)?(?:确定|好说)", re.IGNORECASE
 )

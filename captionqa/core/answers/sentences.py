@@ -30,15 +30,19 @@ WHY = re.compile(
     r"|as (?:indicated|shown|seen|stated|written|displayed|evidenced) (?:by|in|on|from))\b|,?\s?因为",
     re.IGNORECASE,
 )
-# «It is red.», «The car is red.», «It costs $15.», «ABCD is a rhombus.»: a sentence around a value.
+# «It is red.», «The car is red.», «It costs $15.», «ABCD is a rhombus.», «I think it is red.»: a sentence around a
+# value.
 _SENTENCE = re.compile(
+    r"(?:i(?:'d| would)? (?:think|believe|say)(?: that)? (?=(?:it|they|he|she|this|that|these|those|there)\b))?"
     r"(?:it|they|he|she|this|that|these|those|there|(?-i:[A-Z]{1,5}|[a-z])"
     r"|(?:the|its|his|her|their|my|this|that)(?:\s[A-Za-z]+(?:'s)?){1,12}?)"
     r"(?:'s(?!.*\s(?:is|are|was|were|says|reads)\s)|'re|\s(?:(?:is|are|was|were)"
     r"(?:\s(?:going to|headed (?:to|for)|heading to|going towards"
     r"|(?:located|born|taken|built|founded|established|published|released|launched) (?:in|on|at)|painted|named"
     r"|called))?|costs|weighs|measures|equals|shows|(?:says|reads):?|belongs to|acts as|represents"
-    r"|becomes))\s(?P<value>[^?!;:\n]+?)(?:\sin colou?r)?"
+    r"|becomes|(?:looks?|seems?|appears?)(?: to be(?=\s)| like(?=\s))?(?!\s(?:that|as|to|like|it|there|they|he|she)\b)"
+    r"))\s(?P<value>[^?!;:\n]+?)(?:\sin colou?r)?"
+    r"[.\s]*|i (?:can )?see (?P<seen>(?:a|an|the)(?:\s(?!and\b|or\b|with\b|in\b|on\b|of\b)[a-z-]+){1,3})"
     r"[.\s]*|[^,，。;:是不]{0,20}(?:是|为|有|占|等于|叫做?)\s?(?P<chinese>(?:[^,，。;?是为不()]|\([^()]*\)){1,24}?)[.。\s]*"
     r"|(?!note|hint|step|question|example|given|recall|remember)[A-Z][A-Za-z ]{1,30}:\s(?P<labelled>[^:;?!\n]+?)[.\s]*",
     re.IGNORECASE,
@@ -76,7 +80,7 @@ _NAME = re.compile(
 )
 _SIGNS = re.compile(r"[=≠±+*/\\√<>≤≥_{}^×÷·'\"()|!%°]|\d")
 _SAID = re.compile(r"[A-Za-z]{2}|[\u4e00-\u9fff]")
-_TEXT = re.compile(r"\\text(?:rm|bf|it)?\s?\{([^{}]*)\}")
+TEXT = re.compile(r"\\text(?:rm|bf|it)?\s?\{([^{}]*)\}")
 _SIGN_BEFORE = re.compile(r"[-−±≠]\s*$")
 # «square root of 5», «twice 5», «up to 5», «3的»: another number; «the two triangles» are not counted.
 _CHANGED = re.compile(
@@ -97,7 +101,7 @@ Range = tuple[int, int]
 
 def sentence_value(text: str) -> str | None:
     """The value that one short sentence says and nothing else: «red» of «The car is red.»"""
-    text = sections.normalise(_TEXT.sub(r"\1", text.strip()))
+    text = sections.normalise(TEXT.sub(r"\1", text.strip()))
     if len(PLAIN_WORDS.findall(text)) > SENTENCE_WORDS or len(text) > SHORT_CHARS:
         return None
     if quantity(clean(text)) is not None:

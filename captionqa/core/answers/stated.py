@@ -18,6 +18,7 @@ from captionqa.core.answers.doubts import REFUSAL
 from captionqa.core.answers.letters import Method, Reason
 from captionqa.core.answers.sentences import PLAIN_WORDS, SENTENCE_WORDS, SHORT_CHARS, WHY, sentence_value
 from captionqa.core.answers.shown import shown
+from captionqa.core.answers.unread import shrugs, unread
 
 _DECLARED = re.compile(
     r"\b(?:answer|result|solution|value|conclusion)(?:\s(?:to|for|of)\b[^.:=\n]{0,100}?)?(?:\*\*)?\s{0,3}"
@@ -43,9 +44,11 @@ _SENTENCE_END = re.compile(
     r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bis St)(?<![A-Z]\.\s[A-Z])(?!(?<=\b[A-Z])\.\s(?:[a-z]|[A-Z]\.))"
     r"[.!?](?=\s|\*|$)|。|\n|,\s(?:because|since|as|which|so|where|with)\b|\s(?:because|since)\b"
 )
+# «is 3.» at the end of what was cut off may go on with decimals.
+_OPEN_NUMBER = re.compile(r"\d\.")
 # «Yes, it is.», «No, there are none.», «是的,有一只狗。»: the first word is the answer, unless the rest takes it back.
 _VERDICT = re.compile(
-    r"\W{0,4}(?P<word>yes|no|true|false|是(?=的?(?:\W|$))|否)的?(?=[*`'\"]*(?:[,.;:!。-]|$))", re.IGNORECASE
+    r"\W{0,4}(?P<word>yes|no|true|false|是(?=的?(?:\W|$))|否|不是|不对)的?(?=[*`'\"]*(?:[,.;:!。-]|$))", re.IGNORECASE
 )
 _VERDICT_LAST = re.compile(r"\b(?:so|thus|hence|therefore),?\s(?P<word>yes|no|true|false)[.!]?$", re.IGNORECASE)
 _DOUBT = (
@@ -84,9 +87,12 @@ class Stated:
     span: tuple[int, int]
 
 
-def stated_answer(output: str, *, finish_reason: str | None = None, verdict: bool = False) -> Stated | Reason:
+def stated_answer(
+    output: str, *, finish_reason: str | None = None, verdict: bool = False, as_text: bool = False
+) -> Stated | Reason:
     """The final answer, or why there is none. After ``finish_reason`` «length» only complete statements count. With
-    ``verdict`` the question is one of yes or no, and «Yes, it is.» says yes."""
+    ``verdict`` the question is one of yes or no, and «Yes, it is.» says yes; with ``as_text`` answers to it are texts
+    that else state none, «N/A» or «5 or 6»."""
     section = sections.after_thinking(sections.normalise(output))
     if section is None:
         return Reason.UNCLOSED_THINKING
@@ -105,15 +111,25 @@ def stated_answer(output: str, *, finish_reason: str | None = None, verdict: boo
     found = _boxed(text) or _tagged(text) or _json(text) or _declared(text, cut=cut)
     if found is None and (cut or has_box(text)):
         return Reason.NO_MATCH
-    if found is None and REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS)):
+    if found is None and (
+        (not as_text and shrugs(text)) or REFUSAL.search(text, max(0, len(text) - sections.TAIL_CHARS))
+    ):
         return Reason.REFUSAL
     found = _worked_out(text, found) if found and found[0] is Method.DECLARED and not cut else found
-    found = found or (_verdict(text) if verdict else None) or _shown(text) or _short(text) or _last_line(text)
+    found = found or (_verdict(text) if verdict else None) or _shown(text)
+    if found is None:
+        found = _short(text)
+        why = unread(text[slice(*found[1:])]) if found and not as_text else None
+        if why is not None:
+            return why
+        found = found or _last_line(text)
     if found is None:
         return Reason.NO_MATCH
     found = _corrected(text, found, cut=cut)
     if found is None:
         return Reason.NEGATED
+    if not as_text and shrugs(text[slice(*found[1:])]):
+        return Reason.REFUSAL
     method, start, end = found
     start, end = start + section.offset, end + section.offset
     return Stated(output[start:end], method, (start, end))
@@ -176,7 +192,7 @@ def _declared(text: str, *, cut: bool) -> Found | None:
         near = (items.end() if items else start) + _MAX_DECLARED + 8  # not to the end for each of thousands
         stop = _SENTENCE_END.search(text, items.end() if items else start, near)
         end = stop.start() if stop else min(len(text), near)
-        if cut and stop is None:
+        if cut and (stop is None or _OPEN_NUMBER.fullmatch(text, max(start, stop.start() - 1))):
             continue
         found = _trimmed(Method.DECLARED, text, start, end)
         if found is not None and found[2] - found[1] <= _MAX_DECLARED and not REFUSAL.search(text, start, end):

@@ -15,10 +15,11 @@ from enum import StrEnum
 
 from captionqa.core.answers.cleaning import as_formula, clean, is_words, key, words_key
 from captionqa.core.answers.formulas import FUNCTIONS, has_words, other_case, split_unit
+from captionqa.core.answers.plurals import plural_of
 from captionqa.core.answers.quantities import is_label, quantity, same_quantity, same_ratio
 from captionqa.core.answers.shapes import Intervals, Kind, Several, Shape, Span, chain, shape
 from captionqa.core.answers.spellings import aligned, other_name, spellings, without_name
-from captionqa.core.answers.units import NO_UNIT
+from captionqa.core.answers.units import NO_UNIT, known, parse_unit
 
 MAX_CHARS = 400
 """Longer candidates are compared as text only."""
@@ -55,9 +56,10 @@ class Question:
 Comparison = Rung | Different | Question
 _DIFFERENT = Different()
 
-# «24m» beside a unit; and «5m» or «5s» beside a plain 5, where other letters are likelier variables or labels.
+# «24m» beside a unit; and «5m» beside a plain 5, where other letters are likelier variables or labels, and «5s» and
+# «1980s» fives and years.
 _BESIDE_UNIT = frozenset(f"{string.ascii_letters}Ω")
-_BESIDE_NUMBER = frozenset("mgsh")
+_BESIDE_NUMBER = frozenset("mgh")
 # One place for every blank: with two, a long list that is none takes for ever.
 _LETTER_LIST = re.compile(r"\(?[A-J]\)?(?:\s?(?:(?:[,、&→>-]|and|和)\s?)?\(?[A-J]\)?)+")
 _SEQUENCE = re.compile(r"[→>-]")
@@ -77,7 +79,7 @@ _NUMBERS_JOINED = re.compile(
 # «3+4=7», times of day, numbers to a base, «≥ 5».
 _NO_ALGEBRA = re.compile(
     r"[?'\"′″#]|\\(?:ldots|cdots|dots|prime|to|rightarrow)(?![A-Za-z])|→|\.\.|[+\-*]\s*$|^[^A-Za-z\\]*\d[^A-Za-z\\]*=[^A-Za-z\\]*$"
-    r"|\d\s?:\s?\d|\d_\{?\d|^\s*[≤≥<>≠]"
+    r"|\d\s?:\s?\d|\d_\{?\d|^\s*[≤≥<>≠]|^\s*\d+s\s*$"
 )
 _ALTERNATIVES = re.compile(r"\\?#\s?\\?#")
 
@@ -106,11 +108,18 @@ def _same(gold: str, answer: str) -> Comparison:
     first, second = without_name(*aligned(first, second))
     if not first or not second:
         return _DIFFERENT
-    if key(first) == key(second) or _same_capitals(first, second):
+    if _same_text(first, second):
         return Rung.TEXT
     if max(len(first), len(second)) > MAX_CHARS:
         return _DIFFERENT
     return _compare(first, second)
+
+
+def _same_text(first: str, second: str) -> bool:
+    """But for what their spelling leaves open: case, blanks, an article, one or several of a thing."""
+    if key(first) == key(second):
+        return first == second or not (known(first) and known(second)) or parse_unit(first) == parse_unit(second)
+    return _same_capitals(first, second) or plural_of(first, second)
 
 
 def _same_capitals(first: str, second: str) -> bool:
@@ -125,7 +134,7 @@ def _same_capitals(first: str, second: str) -> bool:
 
 def _compare(first: str, second: str, depth: int = 0) -> Comparison:
     """Two cleaned texts."""
-    if key(first) == key(second) or _same_capitals(first, second):
+    if _same_text(first, second):
         return Rung.TEXT
     if _LETTER_LIST.fullmatch(first) and _LETTER_LIST.fullmatch(second):
         letters = _LETTER.findall(first), _LETTER.findall(second)
