@@ -207,7 +207,7 @@ PHRASES = st.sampled_from(
      "\ud800", "\x00", "A: correct\n", "B) wrong\n", "C? Yes. ", '"label": "A"', "it is ", "actually ", "leaves ", "选",
      "不", "D正确", "第二个选项", "however ", "__", "wait, ", "no, ", "twenty-one ", "\\frac", "12", " 3 ", "three",
      "三只", "A. apple B. pear C. plum D. fig", "~~A~~", "which is ", "let me know ", "D is better", "✗",
-     "✓", "\u200b", "()", "?"]
+     "✓", "\u200b", "()", "?", "(x)", "(a) ", "$y = 2 x$"]
 )  # fmt: skip
 
 
@@ -220,6 +220,7 @@ PHRASES = st.sampled_from(
         st.sampled_from(
             [("", ""), ("same", "same"), ("Aa", "aa"), ("\ud800", "\x00"), ("x" * 50_000, "y"), ("I only", "II only")]
         ),
+        st.sampled_from([("$y = 2 x$", "$y = x - 1$"), ("(a) 3, (b) 4", "(a) 4, (b) 3")]),
         st.lists(st.one_of(st.text(max_size=9), PHRASES), max_size=40).map(tuple),
     ),
     st.sampled_from([None, "stop", "length", "abort", "\ud800"]),
@@ -232,6 +233,12 @@ def test_any_text_gives_a_letter_in_range_or_a_reason(
     assert read.letter is None or read.letter in LETTERS[: len(choices) or 10]
     if read.span is not None:
         assert 0 <= read.span[0] < read.span[1] <= len(output)
+
+
+def test_a_small_letter_in_brackets_that_options_use_is_none_of_theirs() -> None:
+    lines = ("$y = x - 1$", "$y = 2 x - 2$")
+    assert extract_letter("The derivative f'(x) is 3x", lines, finish_reason="length").letter is None
+    assert extract_letter("With f'(x) = 1 the tangent is $y = x - 1$.", lines).letter == "A"
 
 
 @given(st.permutations(WEEKDAYS), st.sampled_from(WEEKDAYS), st.sampled_from(["{}", "It is {}.", "The answer is {}."]))

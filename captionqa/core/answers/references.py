@@ -88,8 +88,10 @@ def references(text: str, start: int, end: int, options: Options) -> list[Refere
         letter, bare = match[group], group in ("bare", "label")
         if group == "closed" and _PART_OF.search(text, max(start, match.start() - 24), match.start()):
             continue
-        if letter in options.worded and _in_other_text(text, match, LETTERS.index(letter), options):
-            continue
+        if letter in options.worded and (
+            letter.islower() or _in_other_text(text, match, LETTERS.index(letter), options)
+        ):
+            continue  # «f(x)» where options are equations in x
         if group == "bare" and (letter in options.worded or is_word(text, match.end(group), letter)):
             continue
         before = text[max(start, match.start() - 16) : match.start()]
