@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from captionqa.cli.main import main
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+from captionqa.server.stopping import SIGNALS
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Ended:
 @contextlib.contextmanager
 def signals_kept() -> Iterator[None]:
     """A server that ends ignores what would stop it once more, for the rest of its process: this one goes on."""
-    before = {number: signal.getsignal(number) for number in STOPPING}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:

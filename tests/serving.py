@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from captionqa.server.lease import Lease, LeaseState, log_path, read_key, read_leases, servers_folder
+from tests.forks import RESOURCES, ROOT
 
-ROOT = Path(__file__).parents[1]
 TINY_MODEL = ROOT / "tests/vllm/model"
 SERVED_AS = "Qwen/Qwen3-VL-4B-Instruct"
 """The tiny model goes by the name of the smallest model that people serve."""
@@ -132,7 +132,7 @@ def serve(engine: Engine, output: Path, name: str, *arguments: object, pace: dic
     """Starts one; ``arguments`` are `captionqa serve`'s."""
     output.mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
-    command = [sys.executable, "-W", "always::ResourceWarning", "-m", "captionqa", "serve", *engine.arguments]
+    command = [sys.executable, *RESOURCES, "-m", "captionqa", "serve", *engine.arguments]
     # On a lifeline: a server goes when the tests go, however they end.
     command += ["--host", "127.0.0.1", "--output-dir", str(output), "--name", name, "--lifeline"]
     command += ["--pace", json.dumps({"poll_s": 0.1, **(pace or {})}), *map(str, arguments), "--", *engine.extra]

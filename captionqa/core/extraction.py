@@ -76,14 +76,24 @@ _WORD_AT_END = re.compile(
     r"(?<![Oo]ption)(?<![Cc]hoice)(?<![Ll]etter)(?:(?<=[A-Za-z,;])|(?<=[A-Za-z]:))[ \t]{1,3}[AI]\Z"
 )
 """What a cut text ends with may have become a word: «The answer is A» dog."""
+
+
+def _by_text(plain: str, options: Options) -> Reading | None:
+    """What is named by its text, in other words, or by its amount; nothing where the text answers otherwise."""
+    if statements.answers_otherwise(plain, options) or closing.undecided(plain, options):
+        return None
+    named = settling.option_text(plain, options)
+    if named is not None and named.letter:
+        return named
+    return calculated.amount(plain, options) or gist.gist(plain, options) or named
+
+
 _IN_PROSE: tuple[tuple[Method, Stage], ...] = (
     (Method.YES_NO, prose.yes_no),
     (Method.LABELLED, prose.labelled),
     (Method.SENTENCE_END, prose.sentence_end),
     (Method.ONLY_OPTION, verdicts.only_named),
-    (Method.OPTION_TEXT, settling.option_text),
-    (Method.OPTION_TEXT, calculated.amount),
-    (Method.OPTION_TEXT, gist.gist),
+    (Method.OPTION_TEXT, _by_text),
 )
 
 
@@ -175,8 +185,7 @@ def _read(text: str, options: Options, finish_reason: str | None) -> Verdict:
     if not any(char.isalnum() for char in text):
         return Method.NONE, Reading(None, Reason.EMPTY, 0, 0)
     plain = sections.without_markup(text)
-    fields = json_fields.answer(text, plain, options)
-    found = _tagged(text, plain, options) or (fields and (Method.JSON, fields)) or _boxed(text, plain, options)
+    found = _tagged(text, plain, options) or _in_fields(text, plain, options) or _boxed(text, plain, options)
     if found is not None:
         return found
     cut = _tail_start(plain)
@@ -253,10 +262,6 @@ def _settled_in_prose(plain: str, options: Options, finish_reason: str | None) -
     reason = Reason.NO_MATCH
     if not options.open and finish_reason != "length" and not prose.looks_cut(plain):
         for method, stage in _IN_PROSE:
-            if method is Method.OPTION_TEXT and (
-                statements.answers_otherwise(plain, options) or closing.undecided(plain, options)
-            ):
-                continue
             reading = stage(plain, options)
             if reading is None:
                 continue
@@ -291,6 +296,11 @@ def _tagged(text: str, plain: str, options: Options) -> Verdict | None:
     if reading is None:
         return Method.TAG, Reading(None, Reason.NO_MATCH, start, end)
     return Method.TAG, reading if reading.start >= start else _moved(reading, start)
+
+
+def _in_fields(text: str, plain: str, options: Options) -> Verdict | None:
+    reading = json_fields.answer(text, plain, options)
+    return (Method.JSON, reading) if reading is not None else None
 
 
 def _boxed(text: str, plain: str, options: Options) -> Verdict | None:

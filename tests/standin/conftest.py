@@ -21,9 +21,8 @@ from captionqa.cli.main import commands
 from captionqa.data.drawn import DrawnDataset, draw_dataset
 from captionqa.server.standin import StandInConfig, StandInServer
 from tests.commands import Ended, run_here
-from tests.forks import RESOURCES, Fork, Nursery
+from tests.forks import RESOURCES, ROOT, Fork, Nursery
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 90.0
 _OWN = ("CAPTIONQA_", "SLURM_", "OPENAI_", "VLLM_")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

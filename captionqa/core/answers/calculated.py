@@ -13,6 +13,7 @@ from captionqa.core.answers.denial import NEGATIVE
 from captionqa.core.answers.letters import Reading
 from captionqa.core.answers.options import Options
 from captionqa.core.answers.quantities import quantity, same_quantity
+from captionqa.core.answers.sections import closing_sentences, sentences
 from captionqa.core.answers.units import known
 from captionqa.core.answers.words import counted, singular, tokens
 
@@ -43,17 +44,13 @@ _NO_AMOUNT = re.compile(
     r"|at least|at most|over|under|between|first|then|minus|negative|degrees|may|might|could)\b",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"[^.!?。\n]*(?:\.(?!\s|$)[^.!?。\n]*)*(?:[.!?。]|\n|$)")
 _VALUE_CHARS = 40
-_REACH = 1500
 _LEFT_CHARS = 200
 
 
 def calculated(text: str, options: Options) -> Reading | None:
     """The option that the last calculation ends in, where what follows adds no other number."""
-    begin = max(0, len(text) - _REACH)
-    sentences = [match.span() for match in _SENTENCE.finditer(text, begin) if match.group().strip()]
-    kept = [(start, end) for start, end in sentences if not _ASIDE.search(text, start, end)]
+    kept = [(start, end) for start, end in closing_sentences(text) if not _ASIDE.search(text, start, end)]
     last = next(((start, end) for start, end in reversed(kept) if "=" in text[start:end]), None)
     if last is None:
         return None
@@ -88,12 +85,10 @@ def amount(text: str, options: Options) -> Reading | None:
     """The only number of the last sentence, where all options are amounts: «Altogether that's 5.» for «5 apples»."""
     if not options.amounts:
         return None
-    sentences = [
-        match.span() for match in _SENTENCE.finditer(text, max(0, len(text) - _REACH)) if match.group().strip()
-    ]
-    if not sentences:
+    spans = closing_sentences(text)
+    if not spans:
         return None
-    start, end = sentences[-1]
+    start, end = spans[-1]
     found = tokens(text, start, end)
     numbers = [(at, digits) for at in range(len(found)) if (digits := counted(found, at)).lstrip("-")[:1].isdigit()]
     if options.mentions(found):
@@ -116,8 +111,7 @@ def unsolved(text: str, at: int) -> bool:
 
 def goes_on(text: str, start: int, index: int, options: Options) -> bool:
     """Whether another step, another number or a turn follows the value of this option. Asides do not count."""
-    spans = [match.span() for match in _SENTENCE.finditer(text, start) if match.group().strip()]
-    for span in spans:
+    for span in sentences(text, start):
         if _ASIDE.search(text, *span):
             continue
         found = tokens(text, *span)

@@ -12,17 +12,16 @@ import re
 
 from captionqa.core.answers.candidates import CONTRAST, text_before_is_other
 from captionqa.core.answers.denial import after_concession, questioned
-from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading, Reason
 from captionqa.core.answers.listing import is_item
 from captionqa.core.answers.options import Options
 from captionqa.core.answers.references import Reference, asserted, references
+from captionqa.core.answers.sections import closing_sentences
 from captionqa.core.answers.words import tokens
 
 Span = tuple[int, int]
 
 _SEVERAL = re.compile(r"\b(?:both|either|between)\b", re.IGNORECASE)
-_REACH = 1500
 _SENTENCES = 6
 _BRIEF_CHARS = 200
 _AGREES_CHARS = 600
@@ -82,8 +81,7 @@ _QUALIFIED = re.compile(r"\b(?:but|yet|however|though|although|while|whereas|in 
 
 def closing(text: str, options: Options) -> Reading | None:
     """The option that the closing sentences decide for."""
-    begin = max(0, len(text) - _REACH)
-    spans = [match.span() for match in SENTENCES.finditer(text, begin) if match.group().strip()][-_SENTENCES:]
+    spans = closing_sentences(text)[-_SENTENCES:]
     chosen: Reading | None = None
     for start, end in reversed(spans):
         start = after_concession(text, start, end)
@@ -127,7 +125,7 @@ def decides(text: str, start: int, end: int) -> bool:
 
 def undecided(text: str, options: Options) -> bool:
     """Whether the last sentence leaves several letters open: «Both C and D agree with the data»."""
-    spans = [match.span() for match in SENTENCES.finditer(text, max(0, len(text) - _REACH)) if match.group().strip()]
+    spans = closing_sentences(text)
     start, end = spans[-1] if spans else (0, 0)
     said = asserted(text, start, [each for each in references(text, start, end, options) if not each.loose])
     return len({each.index for each in said}) > 1 and _SEVERAL.search(text, start, said[0].start) is not None

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from captionqa.core.answers.denial import after_concession
-from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading, Reason
+from captionqa.core.answers.sections import SENTENCES
 
 REFUSAL = re.compile(
     r"\b(?:i'?m|i am|we are) (?:sorry|unable|not able)\b|\bi (?:cannot|can't|can not|could not|couldn't|won't)\b"

@@ -11,9 +11,9 @@ import re
 from captionqa.core.answers.denial import NEGATIVE
 from captionqa.core.answers.letters import Reading
 from captionqa.core.answers.options import Options
+from captionqa.core.answers.sections import SENTENCES
 from captionqa.core.answers.words import tokens
 
-SENTENCES = re.compile(r"[^.!?。\n]*(?:\.(?!\s|$)[^.!?。\n]*)*(?:[.!?。]|\n|$)")
 _DOUBTS_ZH = re.compile(r"如果|假如|若|可能|是否|吗|谁|哪|\?")
 
 

@@ -9,6 +9,7 @@ import re
 
 _LEADING_WORDS = re.compile(r"\s*(?:[A-Za-z]{2,}\s+)+")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_INDEX = re.compile(r"_(?:\{[^{}]*\}|\w)")
 _OPERATED = re.compile(r"[\d+\-*/^(|²³√]|\\(?:frac|sqrt|cdot|times|ln|lg|log)")
 _EXPRESSION = re.compile(r"[$\s]*(?:\\(?:vec|overrightarrow|cdot|frac|[a-z]+(?=[\s+}-]))|[A-Za-z]|[\s{}()·+-])+")
 _EQUATION = re.compile(
@@ -22,12 +23,13 @@ def unsolved(equation: str) -> bool:
     if "value of" in left:
         return False
     left = _LEADING_WORDS.sub("", left, count=1) if _LEADING_WORDS.match(left) else left
-    letters = re.findall(r"[A-Za-zΑ-ορ-ω]+", _COMMAND.sub(" ", re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)))
+    plain = _INDEX.sub("", left)
+    letters = re.findall(r"[A-Za-zΑ-ορ-ω]+", _COMMAND.sub(" ", plain))
     alone = len(set(letters)) == 1 and len(letters[0]) == 1 and letters[0].islower()
     named = (
         alone and re.fullmatch(rf"[\s$\\(]*{letters[0]}'?\((?![^()]*{letters[0]})[^()]*\)\s*", left) is not None
     )  # «f(3) = 5»
-    return alone and not named and _OPERATED.search(re.sub(r"_(?:\{[^{}]*\}|\w)", "", left)) is not None
+    return alone and not named and _OPERATED.search(plain) is not None
 
 
 def asked_for(text: str) -> str | None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 
 from captionqa.core.answers.denial import NEGATIVE, after_concession, denied
-from captionqa.core.answers.entities import SENTENCES
 from captionqa.core.answers.letters import Reading
 from captionqa.core.answers.options import YES_NO, Options
 from captionqa.core.answers.references import references
+from captionqa.core.answers.sections import CLOSING_CHARS, closing_sentences
 from captionqa.core.answers.words import Token, stem, tokens
 
 _FUNCTION = frozenset(
@@ -46,7 +46,6 @@ _IRREGULAR = {
 }
 _ASIDE = re.compile(r"\s(?:while|whereas|whilst)\b", re.IGNORECASE)
 _COVERED = 0.6
-_REACH = 1500
 
 
 def gist(text: str, options: Options) -> Reading | None:
@@ -54,12 +53,10 @@ def gist(text: str, options: Options) -> Reading | None:
     own = _distinctive(options)
     if own is None:
         return None
-    begin = max(0, len(text) - _REACH)
-    spans = [match.span() for match in SENTENCES.finditer(text, begin) if match.group().strip()]
-    spans = [(start, end) for start, end in spans if not text[start:end].rstrip().endswith("?")]
+    spans = [(start, end) for start, end in closing_sentences(text) if not text[start:end].rstrip().endswith("?")]
     if not spans:
         return None
-    start, end = (spans[0][0] if len(spans) == 2 and not begin else spans[-1][0]), spans[-1][1]
+    start, end = (spans[0][0] if len(spans) == 2 and len(text) <= CLOSING_CHARS else spans[-1][0]), spans[-1][1]
     start = after_concession(text, start, end)
     aside = _ASIDE.search(text, start + 1, end)
     end = aside.start() if aside else end

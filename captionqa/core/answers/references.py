@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from captionqa.core.answers.candidates import by_index
 from captionqa.core.answers.denial import denied
+from captionqa.core.answers.number_words import CARDINALS, ORDINALS
 from captionqa.core.answers.options import LETTERS, Options
 from captionqa.core.answers.words import is_word, tokens
 
@@ -25,10 +26,10 @@ _REFERENCE = re.compile(
     r"|选项\s?(?P<zh>[A-Z])(?![A-Za-z])|(?P<zh_before>(?<![A-Za-z])[A-Z])\s?(?:选项|项)"
     r"|(?<![A-Za-z0-9_'’.\\^_+*/=<>|-])(?<![A-Za-z]\()(?P<bare>[A-Z])(?![A-Za-z0-9_'’^_+#°=<>/(|-]|\.[A-Z]|\s?[=<>≤≥]|\s(?:[+×*]|major"
     r"|minor|flat|sharp)(?!\w))"
-    r"|(?P<place>(?<!to )(?<!to-)\b(?:the\s)?(?:penultimate|second[ -]to[ -]last|first|second|third|fourth|fifth"
-    r"|sixth|seventh|eighth|ninth|tenth|last|\dth|1st|2nd|3rd)"
+    r"|(?P<place>(?<!to )(?<!to-)\b(?:the\s)?(?:penultimate|second[ -]to[ -]last"
+    rf"|{'|'.join(ORDINALS)}|last|\dth|1st|2nd|3rd)"
     r"\s(?:of (?:the )?(?:\w+ )?)?(?:options?|choices?|answer|alternatives?|statement)\b|\b(?i:option"
-    r"|choice)\s(?:one|two|three|four|five|six|seven|eight|nine|ten|\d{1,2})\b"
+    rf"|choice)\s(?:{'|'.join(CARDINALS)}|\d{{1,2}})\b"
     r"|(?:倒数)?第\s?[一二三四五六七八九十\d]{1,2}\s?(?:个选项|项|个答案|个(?=[\s。.]{0,3}$))|最后一?(?:个选项|项))",
 )
 _PART_OF = re.compile(

@@ -60,6 +60,9 @@ _MARKUP = re.compile(
 )
 
 
+SENTENCES = re.compile(r"[^.!?。\n]*(?:\.(?!\s|$)[^.!?。\n]*)*(?:[.!?。]|\n|$)")
+CLOSING_CHARS = 1500
+"""What may be a closing sentence stands within so many characters of the end."""
 TAIL_CHARS = 16_000
 """Statements are looked for in the last 16,000 characters (some 4,000 tokens), so that hostile text stays under a
 second; tags, JSON and boxes are looked for everywhere."""
@@ -123,3 +126,13 @@ def before_next_question(section: Section) -> Section | None:
         if section.text[: match.start()].strip():
             return Section(section.text[: match.start()], section.offset)
     return None
+
+
+def sentences(text: str, start: int = 0) -> list[tuple[int, int]]:
+    """Offsets of the sentences that say something, from ``start`` on."""
+    return [match.span() for match in SENTENCES.finditer(text, start) if match.group().strip()]
+
+
+def closing_sentences(text: str) -> list[tuple[int, int]]:
+    """Those at the end of a text."""
+    return sentences(text, max(0, len(text) - CLOSING_CHARS))

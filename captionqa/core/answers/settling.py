@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from captionqa.core.answers import entities
+from captionqa.core.answers import entities, sections
 from captionqa.core.answers.calculated import goes_on, unsolved
 from captionqa.core.answers.candidates import CONTRAST, by_text, clause_end, labelled_otherwise, meant
 from captionqa.core.answers.closing import decides
@@ -101,7 +101,7 @@ def _only_planned(text: str, reading: Reading, options: Options) -> bool:
     """Whether the sentence only says what to do or to look at: «Let's look at Norway», «The second image is a painting»
     where the options are images."""
     span = next(
-        (match.span() for match in entities.SENTENCES.finditer(text) if match.end() > reading.start), (0, len(text))
+        (match.span() for match in sections.SENTENCES.finditer(text) if match.end() > reading.start), (0, len(text))
     )
     clause = max(text.rfind(sign, span[0], reading.start) for sign in ",;") + 1
     if _PLAN.search(text, max(span[0], clause), reading.start) or _POSSIBLE.search(text, *span):
@@ -124,7 +124,7 @@ def _option_text(text: str, options: Options) -> Reading | None:
     mentions = options.mentions(tokens(text))
     if not mentions:
         return entities.described(text, options)
-    sentences = [match.span() for match in entities.SENTENCES.finditer(text) if match.group().strip()]
+    sentences = sections.sentences(text)
     answers = [(start, end) for start, end in sentences if text[end - 1] != "?"]
     if answers and len(answers) < len(sentences):
         asserted = [m for m in mentions if any(start <= m.start < end for start, end in answers)]
